@@ -1,0 +1,10 @@
+# Everything is found on the system; nothing is downloaded while configuring.
+find_package(PkgConfig REQUIRED)
+pkg_check_modules(XXHASH REQUIRED IMPORTED_TARGET libxxhash)
+find_package(tl-expected REQUIRED)
+find_package(range-v3 REQUIRED)
+find_package(Threads REQUIRED)
+if(KVBM_BUILD_TESTS)
+  find_package(GTest REQUIRED)
+  find_package(rapidcheck REQUIRED)
+endif()

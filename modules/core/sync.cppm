@@ -1,0 +1,39 @@
+//! kvbm.core:sync: the locks of the library, in one place.
+//!
+//! Every lock that guards a store or a registry is a `Mutex`, so that a test build can replace this file to check lock
+//! orders or to schedule threads. The count of acquisitions costs one plain store under the lock; counting tests read
+//! it to prove "one lock per call".
+module;
+
+#include <cstdint>
+#include <mutex>
+
+export module kvbm.core:sync;
+
+namespace kvbm::detail::core {
+
+/// A mutex that knows how often it was taken. For the layers above, not for users.
+export class Mutex {
+  public:
+    Mutex() = default;
+    Mutex(const Mutex&) = delete;
+    Mutex& operator=(const Mutex&) = delete;
+
+    inline void lock() {
+        mutex_.lock();
+        ++acquisitions_;
+    }
+    inline void unlock() noexcept { mutex_.unlock(); }
+
+    /// Times lock() returned so far, this caller's own included. Call it with the mutex held.
+    inline std::uint64_t acquisitions() const noexcept { return acquisitions_; }
+
+  private:
+    std::mutex mutex_;
+    std::uint64_t acquisitions_ = 0;
+};
+
+/// Holds a Mutex for a scope. For the layers above, not for users.
+export using Lock = std::unique_lock<Mutex>;
+
+}  // namespace kvbm::detail::core

@@ -1,0 +1,6 @@
+//! kvbm: the whole core library in one import.
+//!
+//! Exports the layers from kvbm.core upwards; a file that needs one layer only imports that one.
+export module kvbm;
+
+export import kvbm.core;

@@ -1,5 +1,6 @@
-// The second life of a fuzz harness: runs its body once over each file named, or over each file of a directory named.
-// Ends with the number of inputs; no input at all is an error, so that an empty corpus cannot pass for a tested one.
+// The second life of a fuzz harness: runs its body once over each file named, or over each file of
+// a directory named. Ends with the number of inputs; no input at all is an error, so that an empty
+// corpus cannot pass for a tested one.
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -34,7 +35,8 @@ int main(int count, char** arguments) {
     const auto paths = inputs_of(count, arguments);
     for (const auto& path : paths) {
         std::ifstream file(path, std::ios::binary);
-        const std::vector<char> bytes{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+        const std::vector<char> bytes{std::istreambuf_iterator<char>(file),
+                                      std::istreambuf_iterator<char>()};
         if (!file) {
             std::fprintf(stderr, "%s: cannot be read\n", path.c_str());
             return 1;

@@ -11,9 +11,11 @@ namespace kvbm::detail::core {
 
 namespace {
 
-[[noreturn]] void stop(const char* kind, std::string_view text, const std::source_location& where) noexcept {
-    std::fprintf(stderr, "%s:%u: %s: %s: %.*s\n", where.file_name(), static_cast<unsigned>(where.line()),
-                 where.function_name(), kind, static_cast<int>(text.size()), text.data());
+[[noreturn]] void stop(const char* kind, std::string_view text,
+                       const std::source_location& where) noexcept {
+    std::fprintf(stderr, "%s:%u: %s: %s: %.*s\n", where.file_name(),
+                 static_cast<unsigned>(where.line()), where.function_name(), kind,
+                 static_cast<int>(text.size()), text.data());
     std::fflush(stderr);
     std::abort();
 }

@@ -7,7 +7,8 @@
 //!   expects    a rule that only a bug in the calling code can break; checked in every build
 //!   TierId     a memory tier (device, host, disk ...), named at compile time by a tag type
 //!
-//! Errors are values. A broken contract prints file, line, function and rule, and aborts. Nothing here throws.
+//! Errors are values. A broken contract prints file, line, function and rule, and aborts. Nothing
+//! here throws.
 module;
 
 #include <compare>
@@ -34,10 +35,12 @@ namespace kvbm {
 /// One token id. Every 32-bit value is legal.
 export using Token = std::uint32_t;
 
-/// Names one physical block. Ids of a manager are 0 .. block_count - 1; ids of an external tracker may be anything.
+/// Names one physical block. Ids of a manager are 0 .. block_count - 1; ids of an external tracker
+/// may be anything.
 export using BlockId = std::uint64_t;
 
-/// A value, or the error `E` that says which input broke which rule. The one name of the library for it.
+/// A value, or the error `E` that says which input broke which rule. The one name of the library
+/// for it.
 ///
 /// On error nothing has changed unless the function says otherwise.
 export template <class T, class E>
@@ -52,28 +55,35 @@ constexpr auto failure(E&& error) {
 namespace detail::core {
 
 /// Prints the broken rule with its place and aborts. For the layers above, not for users.
-export [[noreturn]] void contract_failed(std::string_view rule, std::source_location where) noexcept;
+export [[noreturn]] void contract_failed(std::string_view rule,
+                                         std::source_location where) noexcept;
 
-/// Prints the error of a result that could not fail and aborts. For the layers above, not for users.
+/// Prints the error of a result that could not fail and aborts. For the layers above, not for
+/// users.
 export [[noreturn]] void must_failed(std::string_view message, std::source_location where) noexcept;
 
 }  // namespace detail::core
 
 /// Checks a rule that only a bug in the calling code can break.
 ///
-/// Aborts with file, line, function and rule when `holds` is false, in every build. The text is the rule, not the code.
-export constexpr void expects(bool holds, std::string_view rule,
-                              std::source_location where = std::source_location::current()) noexcept {
+/// Aborts with file, line, function and rule when `holds` is false, in every build. The text is the
+/// rule, not the code.
+export constexpr void expects(
+    bool holds, std::string_view rule,
+    std::source_location where = std::source_location::current()) noexcept {
     if (!holds) [[unlikely]] {
         detail::core::contract_failed(rule, where);
     }
 }
 
-/// The value of a result that cannot fail here, or an abort with the caller's line and the error's `message()`.
+/// The value of a result that cannot fail here, or an abort with the caller's line and the error's
+/// `message()`.
 ///
-/// For examples, tests, and results that cannot fail. Gives the value by value (nothing for `void`).
+/// For examples, tests, and results that cannot fail. Gives the value by value (nothing for
+/// `void`).
 export template <class T, class E>
-constexpr T must(Result<T, E> result, std::source_location where = std::source_location::current()) {
+constexpr T must(Result<T, E> result,
+                 std::source_location where = std::source_location::current()) {
     if (!result.has_value()) [[unlikely]] {
         detail::core::must_failed(result.error().message(), where);
     }
@@ -126,9 +136,15 @@ export struct IndexRange {
             index_ -= static_cast<std::size_t>(n);
             return *this;
         }
-        friend constexpr iterator operator+(iterator it, difference_type n) noexcept { return it += n; }
-        friend constexpr iterator operator+(difference_type n, iterator it) noexcept { return it += n; }
-        friend constexpr iterator operator-(iterator it, difference_type n) noexcept { return it -= n; }
+        friend constexpr iterator operator+(iterator it, difference_type n) noexcept {
+            return it += n;
+        }
+        friend constexpr iterator operator+(difference_type n, iterator it) noexcept {
+            return it += n;
+        }
+        friend constexpr iterator operator-(iterator it, difference_type n) noexcept {
+            return it -= n;
+        }
         friend constexpr difference_type operator-(iterator a, iterator b) noexcept {
             return static_cast<difference_type>(a.index_) - static_cast<difference_type>(b.index_);
         }
@@ -142,7 +158,9 @@ export struct IndexRange {
     /// Number of indices; 0 when first >= last.
     constexpr std::size_t size() const noexcept { return first < last ? last - first : 0; }
     constexpr bool empty() const noexcept { return first >= last; }
-    constexpr bool contains(std::size_t index) const noexcept { return first <= index && index < last; }
+    constexpr bool contains(std::size_t index) const noexcept {
+        return first <= index && index < last;
+    }
     constexpr iterator begin() const noexcept { return iterator(first); }
     constexpr iterator end() const noexcept { return iterator(first < last ? last : first); }
 
@@ -186,8 +204,8 @@ namespace detail::core {
 /// Draws the next tier number. For tier_id(), not for users. Thread-safe.
 export std::uint32_t next_tier_number() noexcept;
 
-/// A type's name out of the text a compiler gives for a function of it: unqualified, without template arguments.
-/// For tier_label(), not for users.
+/// A type's name out of the text a compiler gives for a function of it: unqualified, without
+/// template arguments. For tier_label(), not for users.
 export constexpr std::string_view unqualified_type_name(std::string_view function) noexcept {
     constexpr std::string_view mark = "Tier = ";
     const auto start = function.find(mark);
@@ -202,15 +220,16 @@ export constexpr std::string_view unqualified_type_name(std::string_view functio
 
 }  // namespace detail::core
 
-/// The id of a tier tag. The same tag gives the same id for the life of the process. O(1), thread-safe.
+/// The id of a tier tag. The same tag gives the same id for the life of the process. O(1),
+/// thread-safe.
 export template <class Tier>
 inline TierId tier_id() noexcept {
     static const TierId id(detail::core::next_tier_number());
     return id;
 }
 
-/// The label of a tier: `Tier::label` if there is one, else the type's unqualified name without template arguments.
-/// Source: blocks.md X4.
+/// The label of a tier: `Tier::label` if there is one, else the type's unqualified name without
+/// template arguments. Source: blocks.md X4.
 export template <class Tier>
 constexpr std::string_view tier_label() noexcept {
     if constexpr (requires {

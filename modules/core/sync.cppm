@@ -1,8 +1,8 @@
 //! kvbm.core:sync: the locks of the library, in one place.
 //!
-//! Every lock that guards a store or a registry is a `Mutex`, so that a test build can replace this file to check lock
-//! orders or to schedule threads. The count of acquisitions costs one plain store under the lock; counting tests read
-//! it to prove "one lock per call".
+//! Every lock that guards a store or a registry is a `Mutex`, so that a test build can replace this
+//! file to check lock orders or to schedule threads. The count of acquisitions costs one plain
+//! store under the lock; counting tests read it to prove "one lock per call".
 module;
 
 #include <cstdint>

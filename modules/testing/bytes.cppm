@@ -1,6 +1,7 @@
 //! kvbm.testing:bytes: turns any byte string into numbers that never fail.
 //!
-//! A fuzzer's input is read front to back; past the end everything is 0, so almost every byte string is a legal script.
+//! A fuzzer's input is read front to back; past the end everything is 0, so almost every byte
+//! string is a legal script.
 module;
 
 #include <cstddef>
@@ -34,7 +35,8 @@ export class ByteReader {
     constexpr std::uint32_t u32() noexcept { return static_cast<std::uint32_t>(integer(4)); }
     constexpr std::uint64_t u64() noexcept { return integer(8); }
 
-    /// A number 0 .. n-1 by modulo; 0 when n is 0. Takes one byte for n <= 256, two for n <= 65,536, else eight.
+    /// A number 0 .. n-1 by modulo; 0 when n is 0. Takes one byte for n <= 256, two for n <=
+    /// 65,536, else eight.
     constexpr std::size_t below(std::size_t n) noexcept {
         if (n == 0) {
             return 0;

@@ -1,7 +1,9 @@
-//! kvbm.testing: the reference models and command alphabets that test this library, for whoever wraps it.
+//! kvbm.testing: the reference models and command alphabets that test this library, for whoever
+//! wraps it.
 //!
-//! Each subject has one partition: plain structs for its public operations, a decoder from bytes, and the dullest model
-//! that is right. RapidCheck and libFuzzer are two drivers of the same harness. No test library is in sight here.
+//! Each subject has one partition: plain structs for its public operations, a decoder from bytes,
+//! and the dullest model that is right. RapidCheck and libFuzzer are two drivers of the same
+//! harness. No test library is in sight here.
 export module kvbm.testing;
 
 export import :bytes;

@@ -1,4 +1,5 @@
-// The words every layer shares: contracts stop the program and say why, ranges are half-open, labels are names.
+// The words every layer shares: contracts stop the program and say why, ranges are half-open,
+// labels are names.
 #include <string>
 #include <string_view>
 #include <vector>
@@ -21,7 +22,8 @@ struct Labelled {
 };
 
 TEST(ContractDeathTest, broken_rule_aborts_with_file_line_and_rule) {
-    EXPECT_DEATH(kvbm::expects(false, "the rule that broke"), "contract_test.cpp:[0-9]+: .*the rule that broke");
+    EXPECT_DEATH(kvbm::expects(false, "the rule that broke"),
+                 "contract_test.cpp:[0-9]+: .*the rule that broke");
 }
 
 TEST(Contract, kept_rule_does_nothing) {

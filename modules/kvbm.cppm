@@ -4,3 +4,4 @@
 export module kvbm;
 
 export import kvbm.core;
+export import kvbm.metrics;

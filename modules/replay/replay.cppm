@@ -1,0 +1,12 @@
+//! kvbm.replay: how much of a workload would a prefix cache of this size have served?
+//!
+//!   :trace      requests in memory, and the readers of recorded traces
+//!   :generate   the same requests out of a seed
+//!   :facts      what a trace holds, counted
+//!
+//! A component of its own, so that the core links neither JSON nor formatting.
+export module kvbm.replay;
+
+export import :facts;
+export import :generate;
+export import :trace;

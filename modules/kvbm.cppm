@@ -4,4 +4,5 @@
 export module kvbm;
 
 export import kvbm.core;
+export import kvbm.hash;
 export import kvbm.metrics;

@@ -20,8 +20,10 @@ if(TARGET kvbm_replay)
   kvbm_install(kvbm_replay replay)
 endif()
 
-configure_package_config_file(cmake/kvbmConfig.cmake.in kvbmConfig.cmake
-  INSTALL_DESTINATION ${kvbm_package_directory} NO_SET_AND_CHECK_MACRO)
+if(TARGET kvbm_tool)
+  install(TARGETS kvbm_tool)
+endif()
+
 write_basic_package_version_file(kvbmConfigVersion.cmake COMPATIBILITY SameMinorVersion)
-install(FILES ${PROJECT_BINARY_DIR}/kvbmConfig.cmake ${PROJECT_BINARY_DIR}/kvbmConfigVersion.cmake
+install(FILES cmake/kvbmConfig.cmake ${PROJECT_BINARY_DIR}/kvbmConfigVersion.cmake
   DESTINATION ${kvbm_package_directory})

@@ -2,7 +2,6 @@
 #
 # The module sources are compiled by the project that asks, so they follow its dialect: set CMAKE_CXX_STANDARD and
 # CMAKE_CXX_EXTENSIONS before find_package, and scan its own sources for imports (CMake 3.28 policies, Ninja).
-@PACKAGE_INIT@
 
 include(CMakeFindDependencyMacro)
 find_dependency(tl-expected)
@@ -36,12 +35,15 @@ foreach(_kvbm_component IN LISTS kvbm_FIND_COMPONENTS)
     set(kvbm_kvbm_FOUND TRUE)
   elseif(EXISTS ${CMAKE_CURRENT_LIST_DIR}/kvbm-${_kvbm_component}.cmake)
     if(_kvbm_component STREQUAL "replay")
+      find_dependency(OpenSSL COMPONENTS Crypto)
       find_dependency(simdjson)
       find_dependency(fmt)
     endif()
     include(${CMAKE_CURRENT_LIST_DIR}/kvbm-${_kvbm_component}.cmake)
     _kvbm_follow_dialect(kvbm::${_kvbm_component})
     set(kvbm_${_kvbm_component}_FOUND TRUE)
+  elseif(kvbm_FIND_REQUIRED_${_kvbm_component})
+    set(kvbm_FOUND FALSE)
+    set(kvbm_NOT_FOUND_MESSAGE "this installation of kvbm has no component ${_kvbm_component}.")
   endif()
 endforeach()
-check_required_components(kvbm)

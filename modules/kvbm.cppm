@@ -5,4 +5,5 @@ export module kvbm;
 
 export import kvbm.core;
 export import kvbm.hash;
+export import kvbm.frequency;
 export import kvbm.metrics;

@@ -7,3 +7,4 @@
 export module kvbm.testing;
 
 export import :bytes;
+export import :frequency;

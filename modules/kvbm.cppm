@@ -7,3 +7,4 @@ export import kvbm.core;
 export import kvbm.hash;
 export import kvbm.frequency;
 export import kvbm.metrics;
+export import kvbm.tokens;

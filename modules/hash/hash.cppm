@@ -174,6 +174,8 @@ export [[nodiscard]] BlockHash block_hash(std::span<const Token> tokens,
 export [[nodiscard]] BlockHash block_hash_bytes(std::span<const std::uint8_t> bytes,
                                                 SaltHash salt = 0) noexcept;
 
+export struct MultimodalRun;
+
 /// The chain hash of a block that follows `parent`. O(1), thread-safe. Source: hashing.md 2.
 export [[nodiscard]] ChainHash next_chain_hash(ChainHash parent, BlockHash block) noexcept;
 
@@ -191,6 +193,9 @@ export class BlockHasher {
     [[nodiscard]] BlockHash block_hash(std::span<const Token> tokens) const noexcept;
     /// As kvbm::block_hash_bytes() under this salt.
     [[nodiscard]] BlockHash block_hash_bytes(std::span<const std::uint8_t> bytes) const noexcept;
+    /// The content hash of a block with placeholders: of block_bytes(), without making that list.
+    [[nodiscard]] BlockHash block_hash(std::span<const Token> tokens, std::size_t block_offset,
+                                       std::span<const MultimodalRun> runs) const noexcept;
 
     friend constexpr bool operator==(const BlockHasher& a, const BlockHasher& b) noexcept {
         return a.salt_ == b.salt_;  // the secret follows from it

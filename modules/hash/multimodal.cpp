@@ -2,12 +2,18 @@
 module;
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
+#include <iterator>
 #include <limits>
 #include <span>
 #include <variant>
 #include <vector>
+
+#define XXH_INLINE_ALL
+#define XXH_STATIC_LINKING_ONLY
+#include <xxhash.h>
 
 #include <range/v3/algorithm/stable_sort.hpp>
 #include <range/v3/functional/comparisons.hpp>
@@ -23,18 +29,40 @@ namespace {
 constexpr std::uint8_t token_frame = 0;
 constexpr std::uint8_t placeholder_frame = 1;
 
-template <class Unsigned>
-void append_little_endian(std::vector<std::uint8_t>& out, Unsigned value) {
+constexpr std::size_t frame_size = 13;
+using Frame = std::array<std::uint8_t, frame_size>;
+
+template <class Unsigned, class Iterator>
+Iterator write_little_endian(Unsigned value, Iterator to) noexcept {
     for (std::size_t i = 0; i < sizeof(Unsigned); ++i) {
-        out.push_back(static_cast<std::uint8_t>(value >> (8 * i)));
+        *to++ = static_cast<std::uint8_t>(value >> (8 * i));
     }
+    return to;
 }
 
-void append_frame(std::vector<std::uint8_t>& out, std::uint8_t kind, std::uint32_t number,
-                  std::uint64_t object) {
-    out.push_back(kind);
-    append_little_endian(out, number);
-    append_little_endian(out, object);
+Frame frame(std::uint8_t kind, std::uint32_t number, std::uint64_t object) noexcept {
+    Frame bytes{kind};
+    write_little_endian(object, write_little_endian(number, bytes.begin() + 1));
+    return bytes;
+}
+
+// Gives the frames of a block's slots, in order. `runs` are those that have a slot in the block.
+template <class Sink>
+void for_each_frame(std::span<const Token> tokens, std::size_t block_offset,
+                    std::span<const MultimodalRun> runs, Sink sink) {
+    for (std::size_t slot = block_offset; const Token token : tokens) {
+        if (!runs.empty() && runs.front().end() == slot) {
+            runs = runs.subspan(1);
+        }
+        if (!runs.empty() && runs.front().offset <= slot) {
+            const auto& run = runs.front();
+            sink(frame(placeholder_frame, static_cast<std::uint32_t>(slot - run.offset),
+                       run.mm_hash));
+        } else {
+            sink(frame(token_frame, token, 0));
+        }
+        ++slot;
+    }
 }
 
 }  // namespace
@@ -80,27 +108,18 @@ std::span<const MultimodalRun> runs_within(std::span<const MultimodalRun> runs,
 
 void block_bytes(std::span<const Token> tokens, std::size_t block_offset,
                  std::span<const MultimodalRun> runs, std::vector<std::uint8_t>& out) {
-    auto ahead = runs_within(runs, IndexRange{block_offset, block_offset + tokens.size()});
-    const bool framed = !ahead.empty();
+    const auto here = runs_within(runs, IndexRange{block_offset, block_offset + tokens.size()});
     out.clear();
-    out.reserve(tokens.size() * (framed ? 13 : sizeof(Token)));
-    for (std::size_t i = 0; i < tokens.size(); ++i) {
-        if (!framed) {
-            append_little_endian(out, tokens[i]);
-            continue;
+    if (here.empty()) {
+        out.reserve(tokens.size_bytes());
+        for (const Token token : tokens) {
+            write_little_endian(token, std::back_inserter(out));
         }
-        const std::size_t slot = block_offset + i;
-        if (!ahead.empty() && ahead.front().end() <= slot) {
-            ahead = ahead.subspan(1);
-        }
-        if (!ahead.empty() && ahead.front().offset <= slot) {
-            const auto& run = ahead.front();
-            append_frame(out, placeholder_frame, static_cast<std::uint32_t>(slot - run.offset),
-                         run.mm_hash);
-        } else {
-            append_frame(out, token_frame, tokens[i], 0);
-        }
+        return;
     }
+    out.reserve(tokens.size() * frame_size);
+    for_each_frame(tokens, block_offset, here,
+                   [&](const Frame& bytes) { out.insert(out.end(), bytes.begin(), bytes.end()); });
 }
 
 std::vector<std::uint8_t> block_bytes(std::span<const Token> tokens, std::size_t block_offset,
@@ -108,6 +127,21 @@ std::vector<std::uint8_t> block_bytes(std::span<const Token> tokens, std::size_t
     std::vector<std::uint8_t> bytes;
     block_bytes(tokens, block_offset, runs, bytes);
     return bytes;
+}
+
+BlockHash BlockHasher::block_hash(std::span<const Token> tokens, std::size_t block_offset,
+                                  std::span<const MultimodalRun> runs) const noexcept {
+    const auto here = runs_within(runs, IndexRange{block_offset, block_offset + tokens.size()});
+    if (here.empty()) {
+        return block_hash(tokens);
+    }
+    XXH3_state_t state;
+    XXH3_INITSTATE(&state);
+    XXH3_64bits_reset_withSeed(&state, salt_);
+    for_each_frame(tokens, block_offset, here, [&](const Frame& bytes) {
+        XXH3_64bits_update(&state, bytes.data(), bytes.size());
+    });
+    return BlockHash{XXH3_64bits_digest(&state)};
 }
 
 }  // namespace kvbm

@@ -71,6 +71,7 @@ export struct GeneratorParameter {
     std::uint64_t value = 0;     ///< default
     std::uint64_t smallest = 0;  ///< least legal value
     std::string_view meaning;    ///< a clause for a help text
+    std::uint64_t largest = 1'048'576;
 };
 
 /// One shape of traffic.
@@ -87,11 +88,11 @@ export std::span<const Generator> generators() noexcept;
 export struct GenerateOptions {
     std::uint64_t seed = 1;
     std::uint64_t requests = 10'000;
-    std::uint64_t block_size = 512;     ///< tokens, at least 1; every block is full
+    std::uint64_t block_size = 512;     ///< tokens
     std::uint64_t interval_ms = 100;    ///< from one request to the next; the first comes at 0
     std::uint64_t output_length = 128;  ///< tokens, of every request
     /// Parameters by name; of one named twice the last counts.
-    std::vector<std::pair<std::string, std::uint64_t>> parameters;
+    std::vector<std::pair<std::string, std::uint64_t>> parameters = {};
 };
 
 /// Why a trace could not be generated.
@@ -104,16 +105,19 @@ export struct GenerateError {
         std::string generator;
         std::string name;
     };
-    /// A parameter, or a common option (`requests`, `block-size`), is below its least legal value,
-    /// or so large that a request would have more than 1,048,576 blocks, or that the trace could
-    /// not be read back because a time or length would pass 2^53.
+    /// A parameter or a common option (`requests`, `block-size` ...) is outside its bounds.
     struct OutOfRange {
         std::string name;
         std::uint64_t value = 0;
         std::uint64_t smallest = 0;
         std::uint64_t largest = 0;
     };
-    std::variant<UnknownGenerator, UnknownParameter, OutOfRange> reason;
+    /// With these parameters a request could get more blocks than a reader allows.
+    struct RequestTooLong {
+        std::uint64_t blocks = 0;
+        std::uint64_t largest = 0;
+    };
+    std::variant<UnknownGenerator, UnknownParameter, OutOfRange, RequestTooLong> reason;
 
     std::string message() const;
 };
@@ -140,7 +144,7 @@ export struct GenerateError {
 /// - `tenants`: each request is of a tenant drawn by weight (tenant k of 1, 2, ... weighs 840 / k,
 ///   rounded down): the tenant's prompt, then fresh blocks. Salted, no two requests share a block.
 ///
-/// Fails with `UnknownGenerator`, `UnknownParameter` or `OutOfRange`. O(block references).
+/// Every block is full. Fails as GenerateError says. O(block references).
 export [[nodiscard]] Result<Trace, GenerateError> generate(std::string_view name,
                                                            const GenerateOptions& options = {});
 

@@ -83,11 +83,11 @@ export struct Trace {
     TraceFormat format = TraceFormat::mooncake;  ///< as given or found
     std::string sha256;        ///< of the bytes read, 64 hexadecimal digits; empty if generated
     bool synthesised = false;  ///< the ids were made up from lengths
-    std::optional<SessionRule> sessions;  ///< by which rule, if synthesised
-    std::size_t skipped_lines = 0;        ///< bad lines left out
-    std::string first_skipped;            ///< the first of them: `FILE:LINE: reason`
-    std::size_t blank_lines = 0;          ///< lines of white space only
-    std::size_t empty_rows = 0;           ///< rows of 0 input tokens, left out
+    std::optional<SessionRule> sessions = std::nullopt;  ///< by which rule, if synthesised
+    std::size_t skipped_lines = 0;                       ///< bad lines left out
+    std::string first_skipped;                           ///< the first of them: `FILE:LINE: reason`
+    std::size_t blank_lines = 0;                         ///< lines of white space only
+    std::size_t empty_rows = 0;                          ///< rows of 0 input tokens, left out
 
     /// The block ids of a request of this trace. O(1).
     std::span<const std::uint64_t> ids_of(const Request& request) const noexcept {
@@ -170,17 +170,19 @@ export inline constexpr std::size_t no_limit = std::numeric_limits<std::size_t>:
 
 /// How a trace is to be read. Source: replay.md 2.
 export struct ReadOptions {
-    std::optional<TraceFormat> format;        ///< found by content if not given
-    std::optional<std::uint64_t> block_size;  ///< tokens, at least 1; the format's own if not given
-    bool skip_bad = false;                    ///< leave bad lines out instead of failing
-    std::size_t max_bad = no_limit;           ///< bad lines that may be skipped
-    std::size_t max_line = 16'777'216;        ///< bytes of a line
-    std::size_t max_blocks = 1'048'576;       ///< blocks of a request
-    std::size_t limit = no_limit;             ///< requests kept; what follows is hashed, not read
+    std::optional<TraceFormat> format = std::nullopt;  ///< found by content if not given
+    std::optional<std::uint64_t> block_size =
+        std::nullopt;                    ///< tokens, at least 1; the format's own if not given
+    bool skip_bad = false;               ///< leave bad lines out instead of failing
+    std::size_t max_bad = no_limit;      ///< bad lines that may be skipped
+    std::size_t max_line = 16'777'216;   ///< bytes of a line
+    std::size_t max_blocks = 1'048'576;  ///< blocks of a request
+    std::size_t limit = no_limit;        ///< requests kept; what follows is hashed, not read
 
     // --- length-only traces ---
-    std::optional<SessionRule> sessions;  ///< labelled if there is a `Session ID`, else independent
-    double session_gap_s = 600;           ///< greedy: a session idle for longer is closed
+    std::optional<SessionRule> sessions =
+        std::nullopt;                 ///< labelled if there is a `Session ID`, else independent
+    double session_gap_s = 600;       ///< greedy: a session idle for longer is closed
     std::uint64_t shared_prefix = 0;  ///< tokens every session begins with, down to whole blocks
     std::uint64_t seed = 1;           ///< of the ids
 };

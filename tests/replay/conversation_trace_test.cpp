@@ -45,7 +45,7 @@ TEST(InspectTrace, conversation_trace_has_the_published_facts) {
     EXPECT_EQ(facts.largest_id, 182'789u);
     EXPECT_EQ(facts.input_tokens, 144'793'823u);
     EXPECT_EQ(facts.first_time_ms, 0);
-    EXPECT_EQ(facts.span_ms, 3'537'000);
+    EXPECT_EQ(facts.span_ms, 3'536'999);
     EXPECT_EQ(facts.blocks_per_request.p50, 14u);
     EXPECT_EQ(facts.blocks_per_request.p99, 167u);
     EXPECT_EQ(facts.blocks_per_request.max, 247u);

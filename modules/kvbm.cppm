@@ -7,4 +7,6 @@ export import kvbm.core;
 export import kvbm.hash;
 export import kvbm.frequency;
 export import kvbm.metrics;
+export import kvbm.registry;
+export import kvbm.blocks;
 export import kvbm.tokens;

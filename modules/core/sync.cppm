@@ -7,6 +7,7 @@ module;
 
 #include <cstdint>
 #include <mutex>
+#include <shared_mutex>
 
 export module kvbm.core:sync;
 
@@ -35,5 +36,12 @@ export class Mutex {
 
 /// Holds a Mutex for a scope. For the layers above, not for users.
 export using Lock = std::unique_lock<Mutex>;
+
+/// A mutex that readers share. For the layers above, not for users.
+export using SharedMutex = std::shared_mutex;
+/// Holds a SharedMutex for a scope, with other readers. For the layers above, not for users.
+export using SharedLock = std::shared_lock<SharedMutex>;
+/// Holds a SharedMutex for a scope, alone. For the layers above, not for users.
+export using ExclusiveLock = std::unique_lock<SharedMutex>;
 
 }  // namespace kvbm::detail::core

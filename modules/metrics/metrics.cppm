@@ -102,8 +102,12 @@ export class PoolCounters {
     }
 
     inline void inflight_mutable_add(std::int64_t n) noexcept { add(inflight_mutable_, n); }
-    inline void reset_pool_size_add(std::int64_t n) noexcept { add(reset_pool_size_, n); }
-    inline void inactive_pool_size_add(std::int64_t n) noexcept { add(inactive_pool_size_, n); }
+    inline void reset_pool_size_set(std::int64_t n) noexcept {
+        reset_pool_size_.store(n, std::memory_order_relaxed);
+    }
+    inline void inactive_pool_size_set(std::int64_t n) noexcept {
+        inactive_pool_size_.store(n, std::memory_order_relaxed);
+    }
 
     /// With no lock held, as the last effect of a registration. Release: whoever reads the count
     /// also sees the blocks and presences it counts. Pairs with snapshot().

@@ -43,8 +43,8 @@ TEST(BlockPoolMetrics, shows_each_number_in_its_own_field) {
     counters.release_duplicate_noop_add(15);
     counters.inflight_mutable_add(16);
     counters.inflight_immutable_add(17);
-    counters.reset_pool_size_add(18);
-    counters.inactive_pool_size_add(19);
+    counters.reset_pool_size_set(18);
+    counters.inactive_pool_size_set(19);
 
     EXPECT_EQ(metrics.snapshot(), (MetricsSnapshot{.allocations = 1,
                                                    .allocations_from_reset = 2,
@@ -71,8 +71,8 @@ TEST(BlockPoolMetrics, gauges_fall_below_what_they_were) {
     BlockPoolMetrics metrics("pool");
     auto& counters = counters_of(metrics);
 
-    counters.reset_pool_size_add(10);
-    counters.reset_pool_size_add(-3);
+    counters.reset_pool_size_set(10);
+    counters.reset_pool_size_set(7);
     counters.inflight_immutable_add(2);
     counters.inflight_immutable_add(-2);
 

@@ -1,0 +1,191 @@
+module;
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+
+module kvbm.blocks;
+
+import :store;
+
+namespace kvbm::detail::blocks {
+
+namespace {
+
+/// Walks hashes front to back, calling `visit(i, slot or no_index)` until it gives false.
+///
+/// In a large pool the index lines are asked for `far` places ahead and the slots `near` places
+/// ahead, so that their misses overlap; in a small one that would cost more than it brings.
+template <class Visit>
+void walk(const Store& store, std::span<const SequenceHash> hashes, const Visit& visit) {
+    if (!store.prefetches) {
+        for (std::size_t i = 0; i < hashes.size(); ++i) {
+            if (!visit(i, store.find(hashes[i]))) {
+                return;
+            }
+        }
+        return;
+    }
+    constexpr std::size_t far = 24;
+    constexpr std::size_t near = 12;
+    constexpr std::size_t window = 32;
+    std::array<Probe, window> probes;
+    const auto fetch_bucket = [&](std::size_t i) {
+        probes[i % window] = store.index.probe(hashes[i]);
+        store.index.prefetch(probes[i % window]);
+    };
+    const auto fetch_slot = [&](std::size_t i) {
+        const std::uint32_t candidate = store.index.candidate(probes[i % window]);
+        if (candidate != no_index) {
+            __builtin_prefetch(&store.slots[candidate], 1);
+        }
+    };
+    const std::size_t size = hashes.size();
+    for (std::size_t i = 0; i < size && i < far; ++i) {
+        fetch_bucket(i);
+    }
+    for (std::size_t i = 0; i < size && i < near; ++i) {
+        fetch_slot(i);
+    }
+    for (std::size_t i = 0; i < size; ++i) {
+        if (i + far < size) {
+            fetch_bucket(i + far);
+        }
+        if (i + near < size) {
+            fetch_slot(i + near);
+        }
+        if (!visit(i, store.find(hashes[i], probes[i % window]))) {
+            return;
+        }
+    }
+}
+
+/// The tracker, if lookups are to touch.
+FrequencyTracker* tracker_of(const Store& store) noexcept {
+    return store.registry.frequency_tracker().get();
+}
+
+}  // namespace
+
+std::size_t Engine::match(Store& store, std::span<const SequenceHash> hashes, RawList& out) {
+    if (hashes.empty()) {
+        return 0;
+    }
+    out.reserve_more(hashes.size());
+    std::size_t hits = 0;
+    {
+        const Lock lock(store.mutex);
+        walk(store, hashes, [&](std::size_t, std::uint32_t slot) {
+            if (slot == no_index) {
+                return false;
+            }
+            store.acquire(slot);
+            out.push_back(store.guard_of(slot));
+            ++hits;
+            return true;
+        });
+        store.counters.match_hashes_requested_add(hashes.size());
+        store.counters.match_blocks_returned_add(hits);
+        store.publish_sizes();
+    }
+    store.counters.inflight_immutable_add(static_cast<std::int64_t>(hits));
+    if (FrequencyTracker* tracker = tracker_of(store); tracker != nullptr && hits != 0) {
+        tracker->touch_all(hashes.first(hits));
+    }
+    return hits;
+}
+
+std::size_t Engine::match_scattered(Store& store, std::span<const SequenceHash> hashes,
+                                    RawList& out) {
+    if (hashes.empty()) {
+        return 0;
+    }
+    out.reserve_more(hashes.size());
+    std::size_t hits = 0;
+    {
+        const Lock lock(store.mutex);
+        walk(store, hashes, [&](std::size_t, std::uint32_t slot) {
+            if (slot == no_index) {
+                out.push_back(RawGuard{});
+                return true;
+            }
+            store.acquire(slot);
+            out.push_back(store.guard_of(slot));
+            ++hits;
+            return true;
+        });
+        store.counters.match_hashes_requested_add(hashes.size());
+        store.counters.match_blocks_returned_add(hits);
+        store.publish_sizes();
+    }
+    store.counters.inflight_immutable_add(static_cast<std::int64_t>(hits));
+    if (FrequencyTracker* tracker = tracker_of(store); tracker != nullptr) {
+        for (std::size_t i = 0; i < hashes.size(); ++i) {
+            if (out.data()[i].store != nullptr) {
+                tracker->touch(hashes[i]);
+            }
+        }
+    }
+    return hits;
+}
+
+void Engine::scan(Store& store, std::span<const SequenceHash> hashes, Touch touch, RawList& out) {
+    if (hashes.empty()) {
+        return;
+    }
+    out.reserve_more(hashes.size());
+    {
+        const Lock lock(store.mutex);
+        walk(store, hashes, [&](std::size_t, std::uint32_t slot_index) {
+            if (slot_index == no_index) {
+                return true;
+            }
+            // A primary's list link is free: it holds the place of this block in the result, which
+            // is believed only if the result agrees, so nothing has to be cleared.
+            Slot& slot = store.slots[slot_index];
+            const bool found = slot.state() == BlockState::primary && slot.prev < out.size() &&
+                               out.data()[slot.prev].id == slot_index;
+            if (!found) {
+                store.acquire(slot_index);
+                slot.prev = static_cast<std::uint32_t>(out.size());
+                out.push_back(store.guard_of(slot_index));
+            }
+            return true;
+        });
+        store.counters.scan_hashes_requested_add(hashes.size());
+        store.counters.scan_blocks_returned_add(out.size());
+        store.publish_sizes();
+    }
+    store.counters.inflight_immutable_add(static_cast<std::int64_t>(out.size()));
+    if (touch == Touch::yes) {
+        EngineAccess::touch_live(store.registry, hashes);
+    }
+}
+
+std::optional<RawGuard> Engine::upgrade(const RawGuard& weak, const SequenceHash& hash) {
+    Store& store = *weak.store;
+    std::optional<RawGuard> guard;
+    {
+        const Lock lock(store.mutex);
+        auto slot_index = static_cast<std::uint32_t>(weak.id);
+        const SlotWord word = store.slots[slot_index].word();
+        if (word.generation() != weak.generation || word.state() != BlockState::duplicate) {
+            // Not a live duplicate: the hash leads to the same slot if it is still the primary.
+            slot_index = store.find(hash);
+        }
+        if (slot_index == no_index) {
+            return std::nullopt;
+        }
+        store.acquire(slot_index);
+        guard = store.guard_of(slot_index);
+        store.publish_sizes();
+    }
+    store.counters.inflight_immutable_add(1);
+    return guard;
+}
+
+}  // namespace kvbm::detail::blocks

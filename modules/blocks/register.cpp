@@ -1,0 +1,164 @@
+module;
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+module kvbm.blocks;
+
+import :store;
+
+namespace kvbm::detail::blocks {
+
+namespace {
+
+/// Marks, between the locked part of a registration and its end, the guards that kept their own
+/// block.
+constexpr std::uint64_t kept_mark = std::uint64_t{1} << 63;
+
+/// Gives each staged slot of the guards its registry entry. On an exception no slot has one.
+void enter_registry(const Store& store, std::span<const RawGuard> guards) {
+    std::array<Registration, EngineAccess::batch_max> items;
+    std::size_t done = 0;
+    try {
+        while (done < guards.size()) {
+            const std::size_t count = std::min(items.size(), guards.size() - done);
+            for (std::size_t i = 0; i < count; ++i) {
+                items[i].hash = store.slots[guards[done + i].id].hash;
+            }
+            EngineAccess::register_all(store.registry, store.tier, std::span(items).first(count));
+            for (std::size_t i = 0; i < count; ++i) {
+                store.slots[guards[done + i].id].entry = items[i].entry->index;
+            }
+            done += count;
+        }
+    } catch (...) {
+        for (const RawGuard& guard : guards.first(done)) {
+            Entry* entry = &store.entry_of(store.slots[guard.id]);
+            EngineAccess::release_all(std::span<Entry*>(&entry, 1));
+        }
+        throw;
+    }
+}
+
+/// Registers one staged block whose hash is free.
+void make_primary(Store& store, RawGuard& guard, Slot& slot, Probe probe) noexcept {
+    slot.set_word(slot.word().with(BlockState::primary));
+    slot.references.store(1, std::memory_order_relaxed);
+    store.index.insert(probe, static_cast<std::uint32_t>(guard.id));
+    guard.generation |= kept_mark;
+}
+
+/// Registers one staged block beside the holder of its hash.
+void make_duplicate(Store& store, RawGuard& guard, Slot& slot, std::uint32_t primary) noexcept {
+    store.acquire(primary);
+    slot.primary = primary;
+    slot.set_word(slot.word().with(BlockState::duplicate));
+    slot.references.store(1, std::memory_order_relaxed);
+    store.counters.duplicate_blocks_add(1);
+    guard.generation |= kept_mark;
+}
+
+/// The locked part. Rejected candidates wait in a chain of their own links, and go to the reset
+/// pool in batch order.
+void enter_store(Store& store, std::span<RawGuard> guards) noexcept {
+    std::uint32_t first_rejected = no_index;
+    std::uint32_t last_rejected = no_index;
+    for (RawGuard& guard : guards) {
+        Slot& slot = slot_of(guard, BlockState::staged);
+        const Probe probe = store.index.probe(slot.hash);
+        const std::uint32_t holder = store.find(slot.hash, probe);
+        if (holder == no_index) {
+            make_primary(store, guard, slot, probe);
+        } else if (store.duplication == BlockDuplicationPolicy::allow) {
+            make_duplicate(store, guard, slot, holder);
+        } else {
+            const auto rejected = static_cast<std::uint32_t>(guard.id);
+            (first_rejected == no_index ? first_rejected : store.slots[last_rejected].next) =
+                rejected;
+            last_rejected = rejected;
+            slot.next = no_index;
+            // The holder of the hash has a reference to the same entry.
+            EngineAccess::release_shared(store.entry_of(slot));
+            store.acquire(holder);
+            store.counters.registration_dedup_add(1);
+            guard = store.guard_of(holder);
+        }
+    }
+    while (first_rejected != no_index) {
+        const std::uint32_t next = store.slots[first_rejected].next;
+        store.to_reset(first_rejected);
+        first_rejected = next;
+    }
+}
+
+void look_ahead(const Store& store, std::span<const RawGuard> guards) noexcept {
+    for (const RawGuard& guard : guards) {
+        store.index.prefetch(store.index.probe(store.slots[guard.id].hash));
+    }
+}
+
+}  // namespace
+
+void Engine::set_hash(const RawGuard& guard, const SequenceHash& hash) noexcept {
+    slot_of(guard, BlockState::mutable_block).hash = hash;
+}
+
+void Engine::stage(std::span<RawGuard> guards) {
+    if (guards.empty()) {
+        return;
+    }
+    Store& store = *guards.front().store;
+    const Lock lock(store.mutex);
+    for (const RawGuard& guard : guards) {
+        Slot& slot = slot_of(guard, BlockState::mutable_block);
+        slot.set_word(slot.word().with(BlockState::staged));
+    }
+    store.counters.stagings_add(guards.size());
+    store.counters.inflight_mutable_add(-static_cast<std::int64_t>(guards.size()));
+}
+
+void Engine::unstage(std::span<RawGuard> guards) {
+    if (guards.empty()) {
+        return;
+    }
+    Store& store = *guards.front().store;
+    const Lock lock(store.mutex);
+    for (RawGuard& guard : guards) {
+        Slot& slot = slot_of(guard, BlockState::staged);
+        slot.set_word(slot.word()
+                          .with(BlockState::mutable_block)
+                          .with_flag(store.default_flag)
+                          .next_generation());
+        guard.generation = slot.word().generation();
+    }
+    store.counters.inflight_mutable_add(static_cast<std::int64_t>(guards.size()));
+}
+
+void Engine::register_all(Store& store, std::span<RawGuard> guards) {
+    if (guards.empty()) {
+        return;
+    }
+    enter_registry(store, guards);
+    if (store.prefetches) {
+        look_ahead(store, guards);
+    }
+    {
+        const Lock lock(store.mutex);
+        enter_store(store, guards);
+        store.publish_sizes();
+    }
+    for (RawGuard& guard : guards) {
+        if ((guard.generation & kept_mark) != 0) {
+            guard.generation &= ~kept_mark;
+            EngineAccess::raise_presence(store.entry_of(store.slots[guard.id]), store.tier);
+        }
+    }
+    store.counters.inflight_immutable_add(static_cast<std::int64_t>(guards.size()));
+    store.counters.registrations_add(guards.size());
+}
+
+}  // namespace kvbm::detail::blocks

@@ -1,0 +1,261 @@
+module;
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+module kvbm.blocks;
+
+import :store;
+
+namespace kvbm::detail::blocks {
+
+namespace {
+
+/// What dropping a guard did to presence: so many blocks of one entry are gone. Kept in the record
+/// of the guard itself, which is of no use any more, so that a release allocates nothing.
+struct Gone {
+    Entry* entry = nullptr;
+    std::uint32_t blocks = 0;
+};
+
+/// Ends a registered slot's life.
+void uncache_to_reset(Store& store, std::uint32_t slot_index, Gone& gone) noexcept {
+    gone.entry = &store.entry_of(store.slots[slot_index]);
+    ++gone.blocks;
+    store.to_reset(slot_index);
+}
+
+/// Gives up a strong reference on a primary; with the last it becomes inactive, or reset if its
+/// flag says so.
+void drop_primary(Store& store, std::uint32_t slot_index, Gone& gone) noexcept {
+    Slot& slot = store.slots[slot_index];
+    // Acquire: pairs with the release of copies dropped without the lock.
+    if (slot.references.load(std::memory_order_acquire) > 1) {
+        slot.references.fetch_sub(1, std::memory_order_release);
+        return;
+    }
+    slot.references.store(0, std::memory_order_relaxed);
+    if (slot.word().evict_on_reset()) {
+        store.index.erase(store.index.probe(slot.hash), slot_index);
+        uncache_to_reset(store, slot_index, gone);
+    } else {
+        slot.set_word(slot.word().with(BlockState::inactive));
+        store.inactive.push_back(slot_index);
+    }
+}
+
+/// Gives up a strong reference on a duplicate; with the last it is reset, and then lets its primary
+/// go.
+void drop_duplicate(Store& store, std::uint32_t slot_index, Gone& gone) noexcept {
+    Slot& slot = store.slots[slot_index];
+    if (slot.references.load(std::memory_order_acquire) > 1) {
+        slot.references.fetch_sub(1, std::memory_order_release);
+        return;
+    }
+    slot.references.store(0, std::memory_order_relaxed);
+    const std::uint32_t primary = slot.primary;
+    slot.primary = no_index;
+    uncache_to_reset(store, slot_index, gone);
+    drop_primary(store, primary, gone);
+}
+
+/// The effect of one dropped guard, with the lock held.
+Gone drop(Store& store, GuardKind kind, const RawGuard& guard) noexcept {
+    Gone gone;
+    const auto slot_index = static_cast<std::uint32_t>(guard.id);
+    switch (kind) {
+        case GuardKind::mutable_block:
+            static_cast<void>(slot_of(guard, BlockState::mutable_block));
+            store.to_reset(slot_index);
+            break;
+        case GuardKind::complete_block:
+            static_cast<void>(slot_of(guard, BlockState::staged));
+            store.to_reset(slot_index);
+            break;
+        case GuardKind::immutable_block:
+        case GuardKind::pin:
+            if (registered_slot_of(guard).state() == BlockState::primary) {
+                drop_primary(store, slot_index, gone);
+            } else {
+                drop_duplicate(store, slot_index, gone);
+            }
+            break;
+    }
+    return gone;
+}
+
+/// After unlocking: presence and entry of the blocks that are gone. Another thread may have ended
+/// the store meanwhile, so this touches nothing but the entry, which the references given up here
+/// keep alive.
+void settle(const Gone& gone, TierId tier) noexcept {
+    for (std::uint32_t i = 0; i < gone.blocks; ++i) {
+        EngineAccess::lower_presence(*gone.entry, tier);
+    }
+    for (std::uint32_t i = 0; i < gone.blocks; ++i) {
+        Entry* entry = gone.entry;
+        EngineAccess::release_all(std::span<Entry*>(&entry, 1));
+    }
+}
+
+static_assert(sizeof(std::uintptr_t) <= sizeof(RawGuard::generation));
+RawGuard pack(Gone gone) noexcept {
+    return {nullptr, reinterpret_cast<std::uintptr_t>(gone.entry), gone.blocks};
+}
+Gone unpack(const RawGuard& record) noexcept {
+    return {reinterpret_cast<Entry*>(static_cast<std::uintptr_t>(record.generation)),
+            static_cast<std::uint32_t>(record.id)};
+}
+
+/// Calls `visit(record)` front to back or back to front.
+template <class Visit>
+void in_order(std::span<RawGuard> guards, ReleaseOrder order, const Visit& visit) {
+    if (order == ReleaseOrder::root_first) {
+        for (RawGuard& guard : guards) {
+            visit(guard);
+        }
+    } else {
+        for (std::size_t i = guards.size(); i-- > 0;) {
+            visit(guards[i]);
+        }
+    }
+}
+
+/// The store of the first armed record.
+Store& store_of(std::span<const RawGuard> guards) noexcept {
+    std::size_t i = 0;
+    while (guards[i].store == nullptr) {
+        ++i;
+    }
+    return *guards[i].store;
+}
+
+void count_dropped(Store& store, GuardKind kind, std::size_t guards) noexcept {
+    if (kind == GuardKind::mutable_block) {
+        store.counters.inflight_mutable_add(-static_cast<std::int64_t>(guards));
+    } else if (kind == GuardKind::immutable_block) {
+        store.counters.inflight_immutable_add(-static_cast<std::int64_t>(guards));
+    }
+}
+
+}  // namespace
+
+void Engine::release(GuardKind kind, std::span<RawGuard> guards, ReleaseOrder order) noexcept {
+    Store& store = store_of(guards);
+    std::size_t dropped = 0;
+    bool any_gone = false;
+    Lock lock(store.mutex);
+    in_order(guards, order, [&](RawGuard& guard) {
+        if (guard.store == nullptr) {
+            guard = pack({});
+            return;
+        }
+        ++dropped;
+        const Gone gone = drop(store, kind, guard);
+        any_gone = any_gone || gone.blocks != 0;
+        guard = pack(gone);
+    });
+    count_dropped(store, kind, dropped);
+    store.publish_sizes();
+    const TierId tier = store.tier;
+    const bool dead = store.is_dead();
+    lock.unlock();
+
+    if (any_gone) {
+        in_order(guards, order, [&](const RawGuard& record) { settle(unpack(record), tier); });
+    }
+    if (dead) {
+        delete &store;
+    }
+}
+
+void Engine::release(GuardKind kind, RawGuard guard) noexcept {
+    Store& store = *guard.store;
+    const bool shared = kind == GuardKind::immutable_block || kind == GuardKind::pin;
+    bool saw_last = false;
+    if (shared) {
+        if (kind == GuardKind::immutable_block) {
+            // First: with the reference gone, the store may be gone.
+            store.counters.inflight_immutable_add(-1);
+        }
+        Slot& slot = registered_slot_of(guard);
+        std::uint32_t references = slot.references.load(std::memory_order_relaxed);
+        while (references > 1) {
+            // Release: what this thread did with the block happens before its last drop. Pairs with
+            // drop_primary().
+            if (slot.references.compare_exchange_weak(references, references - 1,
+                                                      std::memory_order_release,
+                                                      std::memory_order_relaxed)) {
+                return;
+            }
+        }
+        saw_last = true;
+    }
+    Lock lock(store.mutex);
+    if (saw_last && store.slots[guard.id].references.load(std::memory_order_relaxed) > 1) {
+        // A lookup was quicker: it revived the block that this drop was about to give up.
+        store.counters.eager_primary_to_inactive_add(1);
+        store.counters.release_primary_noop_add(1);
+    }
+    const Gone gone = drop(store, kind, guard);
+    if (!shared) {
+        count_dropped(store, kind, 1);
+    }
+    store.publish_sizes();
+    const TierId tier = store.tier;
+    const bool dead = store.is_dead();
+    lock.unlock();
+
+    settle(gone, tier);
+    if (dead) {
+        delete &store;
+    }
+}
+
+void Engine::add_reference(GuardKind kind, const RawGuard& guard) noexcept {
+    registered_slot_of(guard).references.fetch_add(1, std::memory_order_relaxed);
+    if (kind == GuardKind::immutable_block) {
+        guard.store->counters.inflight_immutable_add(1);
+    }
+}
+
+const SequenceHash& Engine::hash(const RawGuard& guard) noexcept {
+    return guard.store->slots[guard.id].hash;
+}
+
+std::size_t Engine::use_count(const RawGuard& guard) noexcept {
+    return registered_slot_of(guard).references.load(std::memory_order_relaxed);
+}
+
+bool Engine::is_duplicate(const RawGuard& guard) noexcept {
+    return registered_slot_of(guard).state() == BlockState::duplicate;
+}
+
+void Engine::set_evict_on_reset(const RawGuard& guard, bool value) {
+    const Lock lock(guard.store->mutex);
+    Slot& slot = registered_slot_of(guard);
+    slot.set_word(slot.word().with_flag(value));
+}
+
+BlockRegistrationHandle Engine::registration_handle(const RawGuard& guard) noexcept {
+    const Slot& slot = registered_slot_of(guard);
+    return EngineAccess::handle(guard.store->entry_of(slot));
+}
+
+void Engine::hold_weak(Store& store) noexcept {
+    const Lock lock(store.mutex);
+    ++store.weak_count;
+}
+
+void Engine::let_go_weak(Store& store) noexcept {
+    Lock lock(store.mutex);
+    --store.weak_count;
+    const bool dead = store.is_dead();
+    lock.unlock();
+    if (dead) {
+        delete &store;
+    }
+}
+
+}  // namespace kvbm::detail::blocks

@@ -1,0 +1,212 @@
+module;
+
+#include <sys/mman.h>
+
+#include <atomic>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <memory>
+#include <new>
+#include <optional>
+#include <span>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <variant>
+#include <vector>
+
+module kvbm.blocks;
+
+import :store;
+
+namespace kvbm {
+
+namespace {
+
+template <class... F>
+struct Overloaded : F... {
+    using F::operator()...;
+};
+
+}  // namespace
+
+std::string BlockManagerBuilderError::message() const {
+    using std::to_string;
+    return "Builder validation failed: " +
+           std::visit(
+               Overloaded{
+                   [](const RegistryMissing&) -> std::string { return "registry is required"; },
+                   [](const BlockCountMissing&) -> std::string {
+                       return "block_count is required";
+                   },
+                   [](const BlockCountZero&) -> std::string {
+                       return "block_count must be greater than 0";
+                   },
+                   [](const InvalidBlockSize& e) {
+                       return "Invalid block_size " + to_string(e.block_size) +
+                              ": must be a power of 2 between 1 and 1024";
+                   },
+                   [](const TooManyBlocks& e) {
+                       return "block_count " + to_string(e.block_count) +
+                              " exceeds the maximum 4294967294";
+                   },
+               },
+               reason);
+}
+
+std::string BlockManagerResetError::message() const {
+    return "Reset pool count mismatch: expected " + std::to_string(expected) + ", got " +
+           std::to_string(actual);
+}
+
+namespace detail::blocks {
+
+std::string wrong_size_message(std::size_t expected, std::size_t actual) {
+    return "Block size mismatch: expected " + std::to_string(expected) + " tokens, got " +
+           std::to_string(actual);
+}
+
+std::string wrong_count_message(std::size_t expected, std::size_t actual) {
+    return "expected " + std::to_string(expected) + " hashes, got " + std::to_string(actual);
+}
+
+std::string foreign_message(std::size_t index, ManagerId expected, ManagerId actual) {
+    return "block at index " + std::to_string(index) + " belongs to manager " +
+           std::to_string(actual.value()) + ", not to manager " + std::to_string(expected.value());
+}
+
+SlotArray::SlotArray(std::size_t count) : slots_(nullptr), count_(count) {
+    constexpr std::size_t large_page = std::size_t{2} << 20;
+    const std::size_t bytes = count * sizeof(Slot);
+    const std::size_t alignment = bytes >= large_page ? large_page : alignof(Slot);
+    const std::size_t rounded = (bytes + alignment - 1) / alignment * alignment;
+    void* memory = std::aligned_alloc(alignment, rounded);
+    if (memory == nullptr) {
+        throw std::bad_alloc();
+    }
+    if (alignment == large_page) {
+        // Advice only: without large pages the slots cost more TLB misses, nothing else.
+        static_cast<void>(madvise(memory, rounded, MADV_HUGEPAGE));
+    }
+    slots_ = static_cast<Slot*>(memory);
+    std::uninitialized_value_construct_n(slots_, count);
+}
+
+SlotArray::~SlotArray() {
+    static_assert(std::is_trivially_destructible_v<Slot>);
+    std::free(slots_);
+}
+
+namespace {
+
+/// A block count from here on leaves the nearer caches.
+constexpr std::size_t large_pool = 8192;
+
+ManagerId next_manager_id() noexcept {
+    static std::atomic<std::uint64_t> next{1};
+    return ManagerId(next.fetch_add(1, std::memory_order_relaxed));
+}
+
+std::optional<BlockManagerBuilderError> broken_rule(const StoreOptions& options) {
+    using Error = BlockManagerBuilderError;
+    constexpr std::size_t block_count_max = no_index - 1;
+    if (!options.registry) {
+        return Error{Error::RegistryMissing{}};
+    }
+    if (!options.block_count) {
+        return Error{Error::BlockCountMissing{}};
+    }
+    if (*options.block_count == 0) {
+        return Error{Error::BlockCountZero{}};
+    }
+    if (!std::has_single_bit(options.block_size) || options.block_size > 1024) {
+        return Error{Error::InvalidBlockSize{options.block_size}};
+    }
+    if (*options.block_count > block_count_max) {
+        return Error{Error::TooManyBlocks{*options.block_count}};
+    }
+    return std::nullopt;
+}
+
+}  // namespace
+
+Store::Store(const StoreOptions& options, std::shared_ptr<BlockPoolMetrics> pool_metrics)
+    : block_size(options.block_size),
+      duplication(options.duplication),
+      default_flag(options.reset_on_release),
+      tier(options.tier),
+      registry(*options.registry),
+      metrics(std::move(pool_metrics)),
+      counters(metrics::counters_of(*metrics)),
+      prefetches(*options.block_count > large_pool),
+      slots(*options.block_count),
+      reset(*options.block_count),
+      inactive(slots),
+      index(*options.block_count, registry::draw_multiplier()) {
+    for (std::size_t slot = 0; slot < slots.size(); ++slot) {
+        reset.push_back(static_cast<std::uint32_t>(slot));
+    }
+    EngineAccess::reserve(registry, slots.size());
+    publish_sizes();
+}
+
+Store::~Store() {
+    for (std::size_t i = 0; i < slots.size(); ++i) {
+        if (slots[i].state() == BlockState::inactive) {
+            Entry* entry = &entry_of(slots[i]);
+            EngineAccess::lower_presence(*entry, tier);
+            EngineAccess::release_all(std::span<Entry*>(&entry, 1));
+        }
+    }
+}
+
+Result<Store*, BlockManagerBuilderError> Engine::make(const StoreOptions& options) {
+    if (auto error = broken_rule(options)) {
+        return failure(std::move(*error));
+    }
+    auto metrics = std::make_shared<BlockPoolMetrics>(options.label);
+    // The id is drawn when nothing can fail any more: a failed build takes none.
+    auto store = std::make_unique<Store>(options, std::move(metrics));
+    store->id = next_manager_id();
+    return store.release();
+}
+
+void Engine::close(Store& store) noexcept {
+    Lock lock(store.mutex);
+    store.open = false;
+    const bool dead = store.is_dead();
+    lock.unlock();
+    if (dead) {
+        delete &store;
+    }
+}
+
+ManagerId Engine::id(const Store& store) noexcept {
+    return store.id;
+}
+std::size_t Engine::total_blocks(const Store& store) noexcept {
+    return store.slots.size();
+}
+std::size_t Engine::block_size(const Store& store) noexcept {
+    return store.block_size;
+}
+BlockDuplicationPolicy Engine::duplication_policy(const Store& store) noexcept {
+    return store.duplication;
+}
+const BlockRegistry& Engine::registry(const Store& store) noexcept {
+    return store.registry;
+}
+const std::shared_ptr<BlockPoolMetrics>& Engine::metrics(const Store& store) noexcept {
+    return store.metrics;
+}
+
+std::uint64_t Engine::lock_count(const Store& store) {
+    const Lock lock(store.mutex);
+    return store.mutex.acquisitions() - ++store.uncounted_locks;
+}
+
+}  // namespace detail::blocks
+
+}  // namespace kvbm

@@ -5,8 +5,9 @@ export module kvbm;
 
 export import kvbm.core;
 export import kvbm.hash;
+export import kvbm.tokens;
 export import kvbm.frequency;
 export import kvbm.metrics;
 export import kvbm.registry;
 export import kvbm.blocks;
-export import kvbm.tokens;
+export import kvbm.sequence;

@@ -6,5 +6,6 @@
 //! harness. No test library is in sight here.
 export module kvbm.testing;
 
+export import :assignments;
 export import :bytes;
 export import :frequency;

@@ -28,6 +28,7 @@ export module kvbm.registry;
 export import kvbm.core;
 export import kvbm.frequency;
 export import kvbm.hash;
+export import :entry;
 export import :index;
 
 namespace kvbm {
@@ -37,32 +38,6 @@ export class BlockRegistrationHandle;
 export class BlockRegistryBuilder;
 
 namespace detail::registry {
-
-class Core;
-struct MoreTiers;
-
-/// Presence of one tier: (tier number + 1) << 32 | blocks; 0 = free.
-using TierCell = std::atomic<std::uint64_t>;
-
-/// The record of one hash, one cache line. A tier takes a cell when its first block comes and keeps
-/// it; from the fourth tier on the cells stand in a chain on the heap. For the layers above, not
-/// for users.
-export struct alignas(64) Entry {
-    SequenceHash hash;
-    Core* core = nullptr;
-    std::uint32_t index = no_index;
-    /// Handles. 0 = dying: nobody may take a reference any more.
-    std::atomic<std::uint32_t> references{0};
-    std::array<TierCell, 3> tiers{};
-    std::atomic<MoreTiers*> more_tiers{nullptr};
-};
-
-/// One hash to register, and what came of it. For the layers above, not for users.
-export struct Registration {
-    SequenceHash hash;
-    Entry* entry = nullptr;
-    bool is_new = false;
-};
 
 /// What the block engine needs of a registry. For the layers above, not for users.
 export class EngineAccess {

@@ -1,0 +1,105 @@
+module;
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <random>
+#include <span>
+
+module kvbm.registry;
+
+import :table;
+
+namespace kvbm::detail::registry {
+
+std::uint64_t draw_multiplier() {
+    static const std::uint64_t seed =
+        (std::uint64_t{std::random_device{}()} << 32) ^ std::random_device{}();
+    static std::atomic<std::uint64_t> draws{0};
+    std::uint64_t z = seed + 0x9E3779B97F4A7C15U * (draws.fetch_add(1) + 1);
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9U;
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EBU;
+    return (z ^ (z >> 31)) | 1U;
+}
+
+void EngineAccess::reserve(const BlockRegistry& registry, std::size_t entries) {
+    registry.core().reserve(entries);
+}
+
+void EngineAccess::register_all(const BlockRegistry& registry, TierId tier,
+                                std::span<Registration> items) {
+    registry.core().register_all(&tier, items);
+    touch_new(registry.core(), items);
+}
+
+void EngineAccess::release_all(std::span<Entry*> entries) noexcept {
+    std::size_t dead = 0;
+    for (Entry* entry : entries) {
+        // Release: this holder's work on the entry happens before its reuse. Acquire: pairs with
+        // the others' release.
+        if (entry->references.fetch_sub(1, std::memory_order_acq_rel) == 1) {
+            entries[dead++] = entry;
+        }
+    }
+    if (dead != 0) {
+        Core& core = *entries[0]->core;
+        core.bury(entries.first(dead));
+        core.let_go(dead);
+    }
+}
+
+void EngineAccess::release_shared(Entry& entry) noexcept {
+    const std::uint32_t before = entry.references.fetch_sub(1, std::memory_order_acq_rel);
+    expects(before > 1, "a shared reference is not an entry's last");
+}
+
+void EngineAccess::raise_presence(Entry& entry, TierId tier) noexcept {
+    TierCell* cell = find_cell(entry, tier);
+    expects(cell != nullptr, "an entry has a cell for each tier it was registered for");
+    cell->fetch_add(1, std::memory_order_release);
+}
+
+void EngineAccess::lower_presence(Entry& entry, TierId tier) noexcept {
+    TierCell* cell = find_cell(entry, tier);
+    expects(cell != nullptr, "an entry has a cell for each tier it was registered for");
+    const std::uint64_t before = cell->fetch_sub(1, std::memory_order_release);
+    expects(blocks_in(before) != 0, "presence never falls below zero");
+}
+
+BlockRegistrationHandle EngineAccess::handle(Entry& entry) noexcept {
+    add_reference(entry);
+    return BlockRegistrationHandle(&entry);
+}
+
+Entry& EngineAccess::entry_at(const BlockRegistry& registry, std::uint32_t index) noexcept {
+    return registry.core().entry_at(index);
+}
+
+void EngineAccess::touch_live(const BlockRegistry& registry, std::span<const SequenceHash> hashes) {
+    const Core& core = registry.core();
+    if (core.tracker() == nullptr) {
+        return;
+    }
+    for (std::size_t first = 0; first < hashes.size(); first += batch_max) {
+        const auto batch = hashes.subspan(first, std::min(batch_max, hashes.size() - first));
+        std::array<bool, batch_max> live{};
+        {
+            const detail::core::SharedLock lock(core.mutex());
+            for (std::size_t i = 0; i < batch.size(); ++i) {
+                const Entry* entry = core.find(batch[i]);
+                live[i] =
+                    entry != nullptr && entry->references.load(std::memory_order_relaxed) != 0;
+            }
+        }
+        for (std::size_t i = 0; i < batch.size(); ++i) {
+            if (live[i]) {
+                core.tracker()->touch(batch[i]);
+            }
+        }
+    }
+}
+
+}  // namespace kvbm::detail::registry

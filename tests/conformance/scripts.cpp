@@ -32,7 +32,7 @@ Start subject_not_built(const Fields&, const Fields&) {
 }
 
 constexpr std::array formats{
-    Format{"assignments_ops", subject_not_built}, Format{"manager_ops", subject_not_built},
+    Format{"assignments_ops", start_assignments}, Format{"manager_ops", start_manager},
     Format{"request_ops", subject_not_built}, Format{"scheduled_ops", subject_not_built},
     Format{"token_sequence_ops", start_token_sequence}};
 

@@ -134,6 +134,24 @@ class BlockManager {
         Engine::register_all(store(), raw.span());
         return GuardAccess::make_list<ImmutableBlockList<Tier>>(std::move(raw));
     }
+    /// The same behind a caller's blocks of this manager; the staged list stays, empty, with its
+    /// memory. Gives the number registered. Allocates nothing once `out` has room. On failure the
+    /// error has the staged blocks.
+    [[nodiscard]] Result<std::size_t, ForeignBlocks<CompleteBlockList<Tier>>> register_blocks_into(
+        CompleteBlockList<Tier>& blocks, ImmutableBlockList<Tier>& out) {
+        auto& raw = detail::blocks::GuardAccess::raw_list(blocks);
+        if (raw.store() != nullptr && raw.store() != &store()) {
+            const ManagerId actual = Engine::id(*raw.store());
+            return failure(
+                ForeignBlocks<CompleteBlockList<Tier>>{0, id(), actual, std::move(blocks)});
+        }
+        auto& registered = own_list(out);
+        const std::size_t count = raw.size();
+        registered.reserve_more(count);
+        Engine::register_all(store(), raw.span());
+        registered.append(std::move(raw));
+        return count;
+    }
     /// register_blocks() with one block.
     [[nodiscard]] Result<ImmutableBlock<Tier>, ForeignBlocks<CompleteBlock<Tier>>> register_block(
         CompleteBlock<Tier>&& block) {

@@ -3,10 +3,12 @@
 //!   :trace      requests in memory, and the readers of recorded traces
 //!   :generate   the same requests out of a seed
 //!   :facts      what a trace holds, counted
+//!   :run        a trace against a cache of a given size
 //!
 //! A component of its own, so that the core links neither JSON nor formatting.
 export module kvbm.replay;
 
 export import :facts;
 export import :generate;
+export import :run;
 export import :trace;

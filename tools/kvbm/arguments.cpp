@@ -1,0 +1,422 @@
+// The command line: options, help, examples.
+module;
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include <fmt/format.h>
+#include <CLI/CLI.hpp>
+
+module kvbm.tool;
+
+import kvbm.core;
+import kvbm.hash;
+
+namespace kvbm::tool {
+namespace {
+
+constexpr const char* main_examples = R"(Examples:
+  kvbm replay trace.jsonl                        hit rates by capacity, least recently used out
+  kvbm replay trace.jsonl --capacity 64K,1M,unlimited --output csv
+  kvbm replay                                    the same for a generated workload
+  kvbm inspect trace.jsonl                       what the trace holds
+  kvbm generate agent --requests 500 | kvbm replay -
+  echo 1 2 3 4 5 6 7 8 | kvbm hash - --block-size 4
+
+Exit codes: 0 done; 1 input, output or internal error; 2 usage; 3 bad data;
+4 --expect differs; 130 interrupted. `kvbm SUBCOMMAND --help` tells more.)";
+
+constexpr const char* replay_examples =
+    R"(A request is a list of blocks; the cache holds blocks by content and everything
+before it. A hit is a block of the longest prefix of the request that the cache
+holds. block_hit_rate = hits / blocks asked for; token_hit_rate = the same in input
+tokens; ceiling = share of the hits that a cache without a limit would have.
+
+Capacities are blocks, or tokens with a suffix: 64K = 65,536 tokens, 1M = 1,048,576,
+rounded down to whole blocks.
+
+Examples:
+  kvbm replay trace.jsonl
+  kvbm replay trace.jsonl --capacity 1000,5000,unlimited --jobs 2
+  kvbm replay trace.jsonl --mode ideal --order head --count-from 6015
+  kvbm replay trace.jsonl --plot hits.svg --output json > hits.json
+  kvbm replay trace.jsonl --expect golden.csv    compares, tells each cell that differs
+  kvbm replay --generate scan --hot 100
+  zcat trace.jsonl.gz | kvbm replay -)";
+
+constexpr const char* inspect_examples = R"(Examples:
+  kvbm inspect trace.jsonl
+  kvbm inspect burst.csv --sessions greedy --output json)";
+
+constexpr const char* hash_examples =
+    R"(Every full block of tokens gets a block hash (its content), a chain hash (its content
+and everything before it) and a sequence hash (chain hash, position and part of the
+parent's chain hash: the name of the block in every table).
+
+Examples:
+  echo 1 2 3 4 5 6 7 8 9 10 11 12 | kvbm hash - --block-size 4
+  kvbm hash tokens.json --input json --salt tenant-a
+  kvbm hash tokens.bin --input u32le --runs images.json --output csv)";
+
+constexpr const char* generate_examples = R"(Examples:
+  kvbm generate multi-turn > trace.jsonl
+  kvbm generate agent --requests 500 --seed 7 | kvbm replay -)";
+
+/// The list of replay.md 5.1.
+const std::vector<std::string> default_capacities{"32",    "128",   "512",   "1000",  "2048",
+                                                  "5000",  "5859",  "8192",  "10000", "20000",
+                                                  "30000", "32768", "50000", "97656", "unlimited"};
+
+/// Options are texts until all are read: the tables below say what they mean.
+template <class Value>
+using Names = std::map<std::string, Value>;
+
+const Names<OutputFormat> output_formats{
+    {"table", OutputFormat::table}, {"csv", OutputFormat::csv}, {"json", OutputFormat::json}};
+const Names<ReplayMode> modes{{"manager", ReplayMode::manager}, {"ideal", ReplayMode::ideal}};
+const Names<ReplayPolicy> policies{{"lru", ReplayPolicy::lru}, {"fifo", ReplayPolicy::fifo}};
+const Names<ReplayOrder> orders{{"tail", ReplayOrder::tail}, {"head", ReplayOrder::head}};
+const Names<TokenFormat> token_formats{
+    {"text", TokenFormat::text}, {"json", TokenFormat::json}, {"u32le", TokenFormat::u32le}};
+const Names<TraceFormat> trace_formats{{"mooncake", TraceFormat::mooncake},
+                                       {"qwen", TraceFormat::qwen},
+                                       {"azure", TraceFormat::azure},
+                                       {"burstgpt", TraceFormat::burstgpt}};
+const Names<SessionRule> session_rules{{"labelled", SessionRule::labelled},
+                                       {"independent", SessionRule::independent},
+                                       {"greedy", SessionRule::greedy}};
+
+/// An option whose value is one of a table's names. The callback runs once per value.
+template <class Value, class Store>
+CLI::Option* add_choice(CLI::App& app, const std::string& name, const Names<Value>& names,
+                        const std::string& meaning, Store store) {
+    const auto assign = [&names, store](const std::vector<std::string>& texts) {
+        for (const std::string& text : texts) {
+            store(names.at(text));
+        }
+        return true;
+    };
+    std::vector<std::string> offered;
+    for (const auto& [text, value] : names) {
+        offered.push_back(text);
+    }
+    return app.add_option(name, CLI::callback_t(assign), meaning)
+        ->check(CLI::IsMember(offered))
+        ->type_name("");
+}
+
+/// A number behind an optional.
+template <class Number>
+CLI::Option* add_number(CLI::App& app, const std::string& name, std::optional<Number>& value,
+                        const std::string& meaning) {
+    return app
+        .add_option_function<Number>(
+            name, [&value](const Number& number) { value = number; }, meaning)
+        ->type_name("N");
+}
+template <class Number>
+CLI::Option* add_number(CLI::App& app, const std::string& name, Number& value,
+                        const std::string& meaning) {
+    return app.add_option(name, value, meaning)->type_name("N")->capture_default_str();
+}
+
+void add_output(CLI::App& app, OutputFormat& output) {
+    add_choice(app, "--output,-o", output_formats, "how results are written (default table)",
+               [&output](OutputFormat value) { output = value; });
+}
+
+/// Parameters of generators by option name, with what they mean: `blocks of a tree (fan-out 16)`.
+Names<std::string> generator_parameters() {
+    Names<std::string> meanings;
+    for (const Generator& generator : generators()) {
+        for (const GeneratorParameter& parameter : generator.parameters) {
+            std::string& text = meanings[std::string(parameter.name)];
+            const std::string use = fmt::format("{} {})", generator.name, parameter.value);
+            if (text.find(parameter.meaning) == std::string::npos) {
+                text += fmt::format("{}{} ({}", text.empty() ? "" : "; ", parameter.meaning, use);
+            } else {
+                text.back() = ',';
+                text += ' ' + use;
+            }
+        }
+    }
+    return meanings;
+}
+
+std::vector<std::string> generator_names() {
+    std::vector<std::string> names;
+    for (const Generator& generator : generators()) {
+        names.emplace_back(generator.name);
+    }
+    return names;
+}
+
+/// The options that only generators have. Gives them, to find out which were used.
+std::vector<CLI::Option*> add_generator_options(CLI::App& app, GenerateOptions& generate) {
+    std::vector<CLI::Option*> options{
+        add_number(app, "--requests", generate.requests, "requests to generate"),
+        add_number(app, "--interval-ms", generate.interval_ms, "time between requests"),
+        add_number(app, "--output-length", generate.output_length, "tokens of every answer")};
+    for (const auto& [name, meaning] : generator_parameters()) {
+        options.push_back(app.add_option_function<std::uint64_t>(
+            "--" + name,
+            [&generate, key = name](const std::uint64_t& value) {
+                generate.parameters.emplace_back(key, value);
+            },
+            meaning));
+        options.back()->type_name("N");
+    }
+    for (CLI::Option* option : options) {
+        option->group("Generated workload");
+    }
+    return options;
+}
+
+/// Options that say how a trace file is read.
+std::vector<CLI::Option*> add_read_options(CLI::App& app, ReadOptions& read) {
+    std::vector<CLI::Option*> options{
+        add_choice(app, "--format", trace_formats, "format of the file (default: by content)",
+                   [&read](TraceFormat value) { read.format = value; }),
+        app.add_flag("--skip-bad", read.skip_bad, "leave bad lines out, and say how many"),
+        add_number(app, "--max-bad", read.max_bad, "bad lines that may be left out")
+            ->default_str("all"),
+        add_number(app, "--max-line", read.max_line, "longest line in bytes"),
+        add_number(app, "--max-blocks", read.max_blocks, "most blocks of a request"),
+        add_choice(app, "--sessions", session_rules,
+                   "which rows of a trace without block ids are one conversation",
+                   [&read](SessionRule value) { read.sessions = value; }),
+        app.add_option("--session-gap", read.session_gap_s,
+                       "seconds after which a greedy session ends")
+            ->type_name("S")
+            ->check(CLI::NonNegativeNumber)
+            ->capture_default_str(),
+        add_number(app, "--shared-prefix", read.shared_prefix,
+                   "tokens that every session begins with")};
+    for (CLI::Option* option : options) {
+        option->group("Trace file");
+    }
+    return options;
+}
+
+/// A workload as it is being read from the command line.
+struct WorkloadArguments {
+    Workload workload;
+    std::optional<std::uint64_t> block_size;
+    std::uint64_t seed = 1;
+    CLI::Option* path = nullptr;
+    std::vector<CLI::Option*> of_files;
+    std::vector<CLI::Option*> of_generators;
+
+    void add_to(CLI::App& app) {
+        path = app.add_option("TRACE", workload.path, "file of requests, - for standard input")
+                   ->type_name("");
+        auto* generator = app.add_option("--generate", workload.generator,
+                                         "a generated workload in place of a file");
+        generator->type_name("NAME")->check(CLI::IsMember(generator_names()))->excludes(path);
+        app.add_option_function<std::uint64_t>(
+               "--block-size", [this](const std::uint64_t& size) { block_size = size; },
+               "tokens per block (default: that of the format; 512 if generated)")
+            ->type_name("N")
+            ->check(CLI::PositiveNumber);
+        add_number(app, "--seed", seed, "of generated requests and of blocks without ids");
+        of_files = add_read_options(app, workload.read);
+        of_generators = add_generator_options(app, workload.generate);
+    }
+
+    /// Puts the parts together. Fails when options of the other kind of workload were used.
+    Result<Workload, Failure> finish() {
+        const bool from_file = !workload.path.empty();
+        for (const CLI::Option* option : from_file ? of_generators : of_files) {
+            if (option->count() > 0) {
+                return failure(Failure{
+                    ExitCode::usage,
+                    fmt::format("{} is an option of {}", option->get_name(),
+                                from_file ? "generated workloads, not of files (--generate NAME)"
+                                          : "trace files, not of generated workloads")});
+            }
+        }
+        workload.read.block_size = block_size;
+        workload.read.seed = seed;
+        workload.generate.seed = seed;
+        workload.generate.block_size = block_size.value_or(workload.generate.block_size);
+        return workload;
+    }
+};
+
+/// The subcommands with what they store into.
+struct Arguments {
+    CLI::App app{
+        "Logical KV-cache blocks of an inference server: replays workloads against a "
+        "prefix cache, names blocks by content.",
+        "kvbm"};
+    CLI::App* replay = nullptr;
+    CLI::App* inspect = nullptr;
+    CLI::App* hash = nullptr;
+    CLI::App* generate = nullptr;
+
+    ReplayCommand replay_command;
+    WorkloadArguments replay_workload;
+    InspectCommand inspect_command;
+    WorkloadArguments inspect_workload;
+    HashCommand hash_command;
+    std::string salt_text;
+    CLI::Option* salt = nullptr;
+    GenerateCommand generate_command;
+
+    Arguments() {
+        app.set_version_flag("--version", "kvbm " KVBM_VERSION);
+        app.require_subcommand(1);
+        app.footer(main_examples);
+        add_replay();
+        add_inspect();
+        add_hash();
+        add_generate();
+    }
+
+    void add_replay() {
+        replay = app.add_subcommand("replay", "hit rates by capacity and policy");
+        replay->footer(replay_examples);
+        ReplayCommand& command = replay_command;
+        command.capacities = default_capacities;
+        replay
+            ->add_option("--capacity,-c", command.capacities,
+                         "blocks, tokens with K or M, or unlimited; several with commas (default "
+                         "15 from 32 to unlimited)")
+            ->delimiter(',')
+            ->allow_extra_args(false)
+            ->type_name("LIST");
+        add_choice(*replay, "--policy,-p", policies,
+                   "which block goes first; several with commas (default lru)",
+                   [&command](ReplayPolicy value) { command.policies.push_back(value); })
+            ->delimiter(',')
+            ->take_all();
+        add_choice(*replay, "--mode", modes,
+                   "the real block manager, or the textbook cache (default manager)",
+                   [&command](ReplayMode value) { command.mode = value; });
+        add_choice(*replay, "--order", orders,
+                   "blocks of a request are released from its tail or its head (default tail)",
+                   [&command](ReplayOrder value) { command.order = value; });
+        add_number(*replay, "--count-from", command.count_from,
+                   "first request to count; those before it warm the cache");
+        add_number(*replay, "--limit", command.limit, "replay only the first N requests");
+        add_number(*replay, "--jobs,-j", command.jobs, "replays to run at once")
+            ->check(CLI::Range(1, 1024));
+        replay->add_option("--expect", command.expect, "csv of expected rows to compare with")
+            ->type_name("FILE");
+        replay->add_option("--plot", command.plot, "draw hit rate over capacity, as SVG")
+            ->type_name("FILE");
+        add_output(*replay, command.output);
+        replay->add_flag("--quiet,-q", command.quiet, "no progress line");
+        replay_workload.workload.generator = "multi-turn";
+        replay_workload.add_to(*replay);
+        replay_workload.path->description(
+            "file of requests, - for standard input; without it a generated one (multi-turn)");
+    }
+
+    void add_inspect() {
+        inspect = app.add_subcommand("inspect", "what a trace holds");
+        inspect->footer(inspect_examples);
+        add_output(*inspect, inspect_command.output);
+        inspect_workload.add_to(*inspect);
+    }
+
+    void add_hash() {
+        hash = app.add_subcommand("hash", "names the blocks of a list of tokens");
+        hash->footer(hash_examples);
+        HashCommand& command = hash_command;
+        hash->add_option("FILE", command.path, "file of tokens, - for standard input")
+            ->type_name("")
+            ->required();
+        add_number(*hash, "--block-size", command.block_size, "tokens per block")
+            ->check(CLI::PositiveNumber);
+        salt =
+            hash->add_option("--salt", salt_text, "text whose hash is the salt")->type_name("TEXT");
+        add_number(*hash, "--salt-hash", command.salt, "the salt as a number")->excludes(salt);
+        hash->add_option("--runs", command.runs,
+                         R"(JSON list of {"mm_hash", "offset", "length"}: multimodal runs)")
+            ->type_name("FILE");
+        add_choice(*hash, "--input", token_formats,
+                   "numbers between white space, a JSON list, or 4 bytes each (default text)",
+                   [&command](TokenFormat value) { command.input = value; });
+        add_output(*hash, command.output);
+    }
+
+    void add_generate() {
+        generate = app.add_subcommand("generate", "a workload out of a seed, as Mooncake JSONL");
+        std::string shapes = "Workloads:\n";
+        for (const Generator& generator : generators()) {
+            shapes += fmt::format("  {:<14} {}\n", generator.name, generator.meaning);
+        }
+        generate->footer(shapes + "\n" + generate_examples);
+        GenerateCommand& command = generate_command;
+        generate->add_option("NAME", command.generator, "one of the workloads below")
+            ->type_name("")
+            ->required()
+            ->check(CLI::IsMember(generator_names()));
+        add_number(*generate, "--seed", command.generate.seed, "same seed, same workload");
+        add_number(*generate, "--block-size", command.generate.block_size, "tokens per block");
+        add_generator_options(*generate, command.generate);
+    }
+
+    Result<Errand, Failure> finish() {
+        if (replay->parsed()) {
+            auto workload = replay_workload.finish();
+            if (!workload) {
+                return failure(workload.error());
+            }
+            replay_command.workload = std::move(*workload);
+            if (replay_command.policies.empty()) {
+                replay_command.policies.push_back(ReplayPolicy::lru);
+            }
+            return replay_command;
+        }
+        if (inspect->parsed()) {
+            auto workload = inspect_workload.finish();
+            if (!workload) {
+                return failure(workload.error());
+            }
+            if (workload->path.empty() && workload->generator.empty()) {
+                return failure(Failure{ExitCode::usage, "inspect needs a file or --generate NAME"});
+            }
+            inspect_command.workload = std::move(*workload);
+            return inspect_command;
+        }
+        if (hash->parsed()) {
+            if (salt->count() > 0) {
+                hash_command.salt = salt_hash(std::string_view(salt_text));
+            }
+            return hash_command;
+        }
+        return generate_command;
+    }
+};
+
+}  // namespace
+
+Result<Errand, Failure> parse_arguments(int count, const char* const* values) {
+    Arguments arguments;
+    try {
+        arguments.app.parse(count, values);
+    } catch (const CLI::CallForHelp&) {
+        CLI::App* asked = &arguments.app;
+        for (CLI::App* command : arguments.app.get_subcommands()) {
+            asked = command;
+        }
+        return asked->help(asked == &arguments.app ? "" : "kvbm");
+    } catch (const CLI::CallForVersion& version) {
+        return std::string(version.what()) + '\n';
+    } catch (const CLI::ParseError& error) {
+        return failure(Failure{ExitCode::usage, error.what()});
+    }
+    return arguments.finish();
+}
+
+}  // namespace kvbm::tool

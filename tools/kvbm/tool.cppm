@@ -1,0 +1,223 @@
+//! kvbm.tool: the parts of the program `kvbm`.
+//!
+//! Results go to standard output, in one piece when all is done; everything else goes to standard
+//! error. A command is a struct of options and a function that carries it out:
+//!
+//!   arguments --parse--> command --run--> Report --render--> standard output
+//!                                  \--> Failure --> standard error, exit code
+module;
+
+#include <atomic>
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <variant>
+#include <vector>
+
+export module kvbm.tool;
+
+export import kvbm.core;
+export import kvbm.hash;
+export import kvbm.replay;
+
+namespace kvbm::tool {
+
+/// What the program tells its caller. Source: replay.md 8.
+export enum class ExitCode : int {
+    done = 0,
+    failed = 1,    ///< input, output, or a bug of ours
+    usage = 2,     ///< the arguments
+    bad_data = 3,  ///< the content of a file
+    differs = 4,   ///< `--expect`
+    interrupted = 130
+};
+
+/// Why a command ended early: the code, and the sentence for standard error.
+export struct Failure {
+    ExitCode code = ExitCode::failed;
+    std::string text;
+
+    std::string message() const { return text; }
+};
+
+// --- commands ---
+
+/// How results are written.
+export enum class OutputFormat { table, csv, json };
+
+/// Where requests come from: a file or `-` if `path` is set, else a generator.
+export struct Workload {
+    std::string path;
+    ReadOptions read;
+    std::string generator;
+    GenerateOptions generate;
+};
+
+/// `kvbm replay`.
+export struct ReplayCommand {
+    Workload workload;
+    std::vector<std::string> capacities;  ///< as written: `1000`, `64K`, `unlimited`
+    std::vector<ReplayPolicy> policies;
+    ReplayMode mode = ReplayMode::manager;
+    ReplayOrder order = ReplayOrder::tail;
+    std::size_t count_from = 0;
+    std::optional<std::size_t> limit;
+    std::size_t jobs = 1;
+    std::string expect;  ///< file of expected rows; empty: nothing is compared
+    std::string plot;    ///< file to draw into; empty: nothing is drawn
+    OutputFormat output = OutputFormat::table;
+    bool quiet = false;
+};
+
+/// `kvbm inspect`.
+export struct InspectCommand {
+    Workload workload;
+    OutputFormat output = OutputFormat::table;
+};
+
+/// What the bytes of a token file are.
+export enum class TokenFormat { text, json, u32le };
+
+/// `kvbm hash`.
+export struct HashCommand {
+    std::string path;
+    std::size_t block_size = 16;
+    SaltHash salt = 0;
+    std::string runs;  ///< file of multimodal runs; empty: none
+    TokenFormat input = TokenFormat::text;
+    OutputFormat output = OutputFormat::table;
+};
+
+/// `kvbm generate`.
+export struct GenerateCommand {
+    std::string generator;
+    GenerateOptions generate;
+};
+
+/// What the arguments ask for: a command, or a text that answers them (help, version).
+export using Errand =
+    std::variant<ReplayCommand, InspectCommand, HashCommand, GenerateCommand, std::string>;
+
+/// Reads the arguments. Fails with `usage`; the sentence names the argument.
+export Result<Errand, Failure> parse_arguments(int count, const char* const* values);
+
+/// Carries a command out. Standard output is written last, in one piece.
+export Result<void, Failure> run(const ReplayCommand& command);
+export Result<void, Failure> run(const InspectCommand& command);
+export Result<void, Failure> run(const HashCommand& command);
+export Result<void, Failure> run(const GenerateCommand& command);
+
+/// The trace of a workload: read, or generated.
+export Result<Trace, Failure> load(const Workload& workload);
+
+/// Blocks of a capacity as written: `1000` blocks, `64K` or `1M` tokens in whole blocks, or none
+/// for `unlimited`.
+export Result<std::optional<std::size_t>, Failure> parse_capacity(std::string_view text,
+                                                                  std::uint64_t block_size);
+
+// --- reports ---
+
+/// A cell: its name is that of the csv column and of the json key.
+export struct Field {
+    std::string_view name;
+    std::variant<std::string, std::uint64_t, double, bool> value;
+};
+
+/// Cells in the order of the columns.
+export using Row = std::vector<Field>;
+
+/// What a command found, before it is written in one of the formats.
+export struct Report {
+    std::string_view subject;  ///< json key of `facts`: `trace`
+    Row facts;                 ///< what holds for the whole
+    std::string_view list;     ///< json key of `rows`: `runs`; empty: there are only facts
+    std::vector<Row> rows;
+    std::vector<std::string_view> shown;  ///< columns that the table has; empty: all
+    std::string caption;                  ///< lines above the table
+};
+
+/// The report as text, with a newline at its end. The table is aligned and has thousands separated
+/// and four digits of a rate; csv and json have every field under the same names, in the same
+/// order.
+export std::string render(const Report& report, OutputFormat format);
+
+/// The fields of one replay, in the order of the csv columns. Source: replay.md 6 and 8.
+export Row fields_of(const ReplayRun& run, const Trace& trace);
+
+/// The cell as csv has it: plain digits, as many as the number needs.
+export std::string plain(const Field& field);
+
+/// Compares with a csv file of expected rows, which may have any of the columns. Each row is
+/// looked up by what it has of policy, mode, order and capacity. Rows about another policy, mode or
+/// order are left alone; one about a capacity that was not replayed differs.
+///
+/// Fails with `differs` and one line per cell; with `failed` or `bad_data` if the file is none.
+export Result<void, Failure> expect_rows(const std::string& path, std::span<const Row> rows);
+
+/// Draws the hit rate over the capacity, one line per policy, into an SVG file, by gnuplot.
+/// The file is complete or as it was before.
+export Result<void, Failure> draw(const std::string& path, std::span<const ReplayRun> runs,
+                                  std::string_view title);
+
+// --- the outside ---
+
+/// All bytes of a file, or of standard input when the path is `-`.
+export Result<std::string, Failure> read_file(const std::string& path);
+
+/// Writes all of the text to standard output. A closed pipe is no failure.
+export Result<void, Failure> write_out(std::string_view text);
+
+/// From here on an interrupt ends the program with code 130, quietly, and leaves no temporary file
+/// and no progress line.
+export void watch_for_interrupts();
+
+/// A file that takes a path's place when it is complete. Removed if it was not committed, also by
+/// an interrupt. One at a time.
+export class TemporaryFile {
+  public:
+    /// Makes an empty file beside the target.
+    static Result<TemporaryFile, Failure> beside(const std::string& target);
+    TemporaryFile(TemporaryFile&& other) noexcept;
+    TemporaryFile(const TemporaryFile&) = delete;
+    TemporaryFile& operator=(TemporaryFile&&) = delete;
+    TemporaryFile& operator=(const TemporaryFile&) = delete;
+    ~TemporaryFile();
+
+    const std::string& path() const noexcept { return path_; }
+    /// Puts the file into the target's place.
+    Result<void, Failure> commit();
+
+  private:
+    TemporaryFile(std::string target, std::string path);
+
+    std::string target_;
+    std::string path_;  ///< empty: committed or moved from
+};
+
+/// A line on the terminal that tells how far a count has come, until it is destroyed. Nothing is
+/// written where standard error is no terminal. At most ten updates a second.
+export class ProgressLine {
+  public:
+    ProgressLine(const std::atomic<std::size_t>& done, std::size_t total, bool quiet);
+    ProgressLine(const ProgressLine&) = delete;
+    ProgressLine& operator=(const ProgressLine&) = delete;
+    ~ProgressLine();
+
+  private:
+    void show();
+
+    const std::atomic<std::size_t>& done_;
+    std::size_t total_;
+    std::mutex mutex_;
+    std::condition_variable finished_;
+    bool stop_ = false;
+    std::thread thread_;
+};
+
+}  // namespace kvbm::tool

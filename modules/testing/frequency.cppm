@@ -15,7 +15,7 @@ module;
 
 export module kvbm.testing:frequency;
 
-import kvbm.frequency;
+export import kvbm.frequency;
 
 import :bytes;
 

@@ -9,3 +9,4 @@ export module kvbm.testing;
 export import :assignments;
 export import :bytes;
 export import :frequency;
+export import :pool;

@@ -290,6 +290,10 @@ Value dispatch(const Table& table, Owner& machine, std::string_view operation, c
     return {};
 }
 
+/// Whether ours is another behaviour than the recorded version's accident of this name; nothing for
+/// a name that is none.
+std::optional<bool> decided_otherwise(std::string_view accident);
+
 /// How a script begins: a machine, or the reason why its subject cannot be replayed yet, or
 /// trouble.
 export struct Start {

@@ -29,7 +29,8 @@ struct DocumentFormat {
     void (*replay)(const Fields& document, Report& report);
 };
 
-constexpr std::array document_formats{DocumentFormat{"hashing", replay_hashing},
+constexpr std::array document_formats{DocumentFormat{"edge_cases", replay_edge_cases},
+                                      DocumentFormat{"hashing", replay_hashing},
                                       DocumentFormat{"tinylfu", replay_tinylfu}};
 
 bool blank(std::string_view line) {

@@ -122,13 +122,12 @@ void ScriptReplay::replay_operation(const Fields& line) {
     const std::optional<std::string> tag = line.has("upstream_accident")
                                                ? std::optional(line.text("upstream_accident"))
                                                : std::nullopt;
-    const auto accident = std::ranges::find(accidents, tag.value_or(""), &Accident::tag);
     if (!begun_) {
         trouble_.report("an operation before the first script");
     } else if (number != next_operation_) {
         trouble_.report("operation " + std::to_string(number) + " where " +
                         std::to_string(next_operation_) + " comes next");
-    } else if (tag && accident == accidents.end()) {
+    } else if (tag && !decided_otherwise(*tag)) {
         trouble_.report("unknown accident \"" + *tag + "\"");
     }
     if (trouble_.any()) {
@@ -152,7 +151,7 @@ void ScriptReplay::replay_operation(const Fields& line) {
                              Object{{"res", outcome.res}, {"st", outcome.st}}, machine_->ids());
     if (found.empty()) {
         report_.record(name_, place, found);
-    } else if (tag && accident->decided_otherwise) {
+    } else if (tag && *decided_otherwise(*tag)) {
         report_.skip("decided otherwise than " + *tag);
         if (!machine_->follow_accident(checked_args) && with_accidents_) {
             skip_reason_ = "follows from " + *tag;
@@ -172,6 +171,11 @@ void ScriptReplay::refuse(const std::string& operation, const std::string& place
     } else {
         trouble_.report(place + ": " + reason);
     }
+}
+
+std::optional<bool> decided_otherwise(std::string_view accident) {
+    const auto found = std::ranges::find(accidents, accident, &Accident::tag);
+    return found == accidents.end() ? std::nullopt : std::optional(found->decided_otherwise);
 }
 
 bool Machine::follow_accident(const Fields&) {

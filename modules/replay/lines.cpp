@@ -18,7 +18,7 @@ namespace kvbm::detail::replay {
 
 namespace {
 
-constexpr std::size_t chunk_bytes = std::size_t{256} * 1024;
+constexpr std::size_t chunk_bytes = std::size_t{64} * 1024;
 constexpr std::string_view byte_order_mark = "\xEF\xBB\xBF";
 
 }  // namespace
@@ -71,9 +71,10 @@ Line LineSource::line_of(std::string_view text) {
     if (text.size() <= max_line_) {
         return {text, number_, false};
     }
-    const auto lead = text.find_first_not_of(" \t\r");
-    return {lead == std::string_view::npos ? std::string_view() : text.substr(lead, 1), number_,
-            true};
+    // Of the allowed part only: how much of the rest is in the buffer is chance.
+    const auto allowed = text.substr(0, max_line_);
+    const auto lead = std::min(allowed.find_first_not_of(" \t\r"), allowed.size());
+    return {allowed.substr(lead, 1), number_, true};
 }
 
 Line LineSource::discard_rest_of_line() {

@@ -30,6 +30,9 @@ namespace kvbm::detail::replay {
 class Sha256 {
   public:
     Sha256();
+    ~Sha256();
+    Sha256(const Sha256&) = delete;
+    Sha256& operator=(const Sha256&) = delete;
     void update(std::string_view bytes);
     /// 64 lower-case hexadecimal digits. Called once, at the end.
     std::string hex();
@@ -52,7 +55,7 @@ inline constexpr std::size_t line_padding = 64;
 
 /// A physical line, without its line end and without the file's byte-order mark.
 struct Line {
-    std::string_view text;   ///< if too long: its first character that is not blank, if any
+    std::string_view text;   ///< if too long: its first character that is not blank
     std::size_t number = 0;  ///< from 1
     bool too_long = false;
 };

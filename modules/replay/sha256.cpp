@@ -31,6 +31,8 @@ Sha256::Sha256()
             "the system's cryptography library has SHA-256");
 }
 
+Sha256::~Sha256() = default;
+
 void Sha256::update(std::string_view bytes) {
     expects(EVP_DigestUpdate(digest(context_), bytes.data(), bytes.size()) == 1,
             "hashing bytes in memory cannot fail");

@@ -10,3 +10,4 @@ export import :assignments;
 export import :bytes;
 export import :frequency;
 export import :pool;
+export import :trace_reader;

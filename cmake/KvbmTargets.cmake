@@ -69,19 +69,20 @@ function(kvbm_compile_fail name pattern)
 endfunction()
 
 # kvbm_add_fuzzer(name): fuzz/<name>.cpp with its corpus fuzz/corpus/<name>. With KVBM_LIBFUZZER it is searched by
-# libFuzzer; otherwise the same body replays the committed corpus as a test.
+# libFuzzer; otherwise the same body replays the committed corpus as a test. SEEDS: more directories to replay.
 function(kvbm_add_fuzzer name)
-  cmake_parse_arguments(PARSE_ARGV 1 ARG "" "" "LIBRARIES")
+  cmake_parse_arguments(PARSE_ARGV 1 ARG "" "" "LIBRARIES;SEEDS")
   _kvbm_no_more_arguments()
+  set(inputs ${CMAKE_CURRENT_SOURCE_DIR}/corpus/${name} ${ARG_SEEDS})
   add_executable(${name} ${name}.cpp)
   target_link_libraries(${name} PRIVATE kvbm::kvbm kvbm::testing ${ARG_LIBRARIES})
   if(KVBM_LIBFUZZER)
     target_link_options(${name} PRIVATE -fsanitize=fuzzer)
     add_test(NAME replay.${name}
-      COMMAND ${name} -runs=0 ${CMAKE_CURRENT_SOURCE_DIR}/corpus/${name})
+      COMMAND ${name} -runs=0 ${inputs})
   else()
     target_sources(${name} PRIVATE replay_main.cpp)
-    add_test(NAME replay.${name} COMMAND ${name} ${CMAKE_CURRENT_SOURCE_DIR}/corpus/${name})
+    add_test(NAME replay.${name} COMMAND ${name} ${inputs})
   endif()
   set_tests_properties(replay.${name} PROPERTIES LABELS replay)
   set_property(DIRECTORY APPEND PROPERTY kvbm_registered_fuzzers ${name}.cpp)

@@ -92,8 +92,9 @@ class Owned {
     RawGuard raw_;
 };
 
-/// The only friend of guards and lists: turns them into raw guards and back.
-class GuardAccess {
+/// The only friend of guards and lists: turns them into raw guards and back. For the layers above,
+/// not for users.
+export class GuardAccess {
   public:
     template <class Guard>
     static inline Guard make(const RawGuard& raw) noexcept {

@@ -149,7 +149,8 @@ export struct BlockInfo {
 
 namespace detail::blocks {
 
-class Store;
+/// The pool behind a manager. For the layers above, not for users.
+export class Store;
 
 /// What a guard owns: a slot of a store in one of its lives. For the layers above, not for users.
 export struct RawGuard {
@@ -197,6 +198,16 @@ export class RawList {
     void append(RawList&& other);
     RawList split_off(std::size_t first);
     RawList take_front(std::size_t count);
+    /// Forgets the first guards, of which somebody else has the records now. Rule: there are so
+    /// many.
+    inline void forget_front(std::size_t count) noexcept {
+        head_ += count;
+        if (empty()) {
+            forget();
+        }
+    }
+    /// Forgets the last guards, likewise.
+    inline void forget_back(std::size_t count) noexcept { guards_.resize(guards_.size() - count); }
     /// Forgets the guards; keeps the memory.
     inline void forget() noexcept {
         guards_.clear();
@@ -251,6 +262,8 @@ export class Engine {
     static void stage(std::span<RawGuard> guards);
     static void unstage(std::span<RawGuard> guards);
     static void register_all(Store& store, std::span<RawGuard> guards);
+    /// stage() and register_all() of mutable blocks whose hashes are written, under one lock.
+    static void stage_and_register(Store& store, std::span<RawGuard> guards);
     static std::size_t match(Store& store, std::span<const SequenceHash> hashes, RawList& out);
     /// One guard per hash, an empty one for a miss. Gives the number of hits.
     static std::size_t match_scattered(Store& store, std::span<const SequenceHash> hashes,

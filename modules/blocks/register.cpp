@@ -19,7 +19,7 @@ namespace {
 /// block.
 constexpr std::uint64_t kept_mark = std::uint64_t{1} << 63;
 
-/// Gives each staged slot of the guards its registry entry. On an exception no slot has one.
+/// Gives each slot of the guards the registry entry of its hash. On an exception no slot has one.
 void enter_registry(const Store& store, std::span<const RawGuard> guards) {
     std::array<Registration, EngineAccess::batch_max> items;
     std::size_t done = 0;
@@ -95,10 +95,46 @@ void enter_store(Store& store, std::span<RawGuard> guards) noexcept {
     }
 }
 
+/// Mutable to staged, with the lock held.
+void stage_locked(Store& store, std::span<const RawGuard> guards) noexcept {
+    for (const RawGuard& guard : guards) {
+        Slot& slot = slot_of(guard, BlockState::mutable_block);
+        slot.set_word(slot.word().with(BlockState::staged));
+    }
+    store.counters.stagings_add(guards.size());
+    store.counters.inflight_mutable_add(-static_cast<std::int64_t>(guards.size()));
+}
+
 void look_ahead(const Store& store, std::span<const RawGuard> guards) noexcept {
     for (const RawGuard& guard : guards) {
         store.index.prefetch(store.index.probe(store.slots[guard.id].hash));
     }
+}
+
+/// Registers guards whose hashes are written; `before_entering` is called under the lock.
+template <class Before>
+void register_blocks(Store& store, std::span<RawGuard> guards, const Before& before_entering) {
+    if (guards.empty()) {
+        return;
+    }
+    enter_registry(store, guards);
+    if (store.prefetches) {
+        look_ahead(store, guards);
+    }
+    {
+        const Lock lock(store.mutex);
+        before_entering();
+        enter_store(store, guards);
+        store.publish_sizes();
+    }
+    for (RawGuard& guard : guards) {
+        if ((guard.generation & kept_mark) != 0) {
+            guard.generation &= ~kept_mark;
+            EngineAccess::raise_presence(store.entry_of(store.slots[guard.id]), store.tier);
+        }
+    }
+    store.counters.inflight_immutable_add(static_cast<std::int64_t>(guards.size()));
+    store.counters.registrations_add(guards.size());
 }
 
 }  // namespace
@@ -113,12 +149,7 @@ void Engine::stage(std::span<RawGuard> guards) {
     }
     Store& store = *guards.front().store;
     const Lock lock(store.mutex);
-    for (const RawGuard& guard : guards) {
-        Slot& slot = slot_of(guard, BlockState::mutable_block);
-        slot.set_word(slot.word().with(BlockState::staged));
-    }
-    store.counters.stagings_add(guards.size());
-    store.counters.inflight_mutable_add(-static_cast<std::int64_t>(guards.size()));
+    stage_locked(store, guards);
 }
 
 void Engine::unstage(std::span<RawGuard> guards) {
@@ -139,26 +170,11 @@ void Engine::unstage(std::span<RawGuard> guards) {
 }
 
 void Engine::register_all(Store& store, std::span<RawGuard> guards) {
-    if (guards.empty()) {
-        return;
-    }
-    enter_registry(store, guards);
-    if (store.prefetches) {
-        look_ahead(store, guards);
-    }
-    {
-        const Lock lock(store.mutex);
-        enter_store(store, guards);
-        store.publish_sizes();
-    }
-    for (RawGuard& guard : guards) {
-        if ((guard.generation & kept_mark) != 0) {
-            guard.generation &= ~kept_mark;
-            EngineAccess::raise_presence(store.entry_of(store.slots[guard.id]), store.tier);
-        }
-    }
-    store.counters.inflight_immutable_add(static_cast<std::int64_t>(guards.size()));
-    store.counters.registrations_add(guards.size());
+    register_blocks(store, guards, [] {});
+}
+
+void Engine::stage_and_register(Store& store, std::span<RawGuard> guards) {
+    register_blocks(store, guards, [&] { stage_locked(store, guards); });
 }
 
 }  // namespace kvbm::detail::blocks

@@ -66,6 +66,11 @@ void BlockSequence::add_hashes_of_new_blocks() noexcept {
     }
 }
 
+void BlockSequence::reserve(std::size_t count) {
+    sequence_.reserve(count);
+    reserve_hashes(count - std::min(count, total_tokens()));
+}
+
 Result<std::optional<IndexRange>, BlockSequenceError> BlockSequence::extend_tokens(
     std::span<const Token> tokens) {
     reserve_hashes(tokens.size());

@@ -35,6 +35,7 @@ export module kvbm.sequence;
 export import kvbm.core;
 export import kvbm.hash;
 export import kvbm.tokens;
+export import :logical;
 
 namespace kvbm {
 
@@ -119,6 +120,10 @@ export class BlockSequence {
     inline const TokenBlockSequence& sequence() const noexcept { return sequence_; }
     /// The hashes of `blocks()`, in the same order. Kept beside the blocks: O(1).
     inline std::span<const SequenceHash> all_sequence_hashes() const noexcept { return hashes_; }
+
+    /// Makes room for `count` tokens in all and the blocks they fill: until there are more,
+    /// appending allocates nothing. Grows to twice the room at least, so many calls cost O(tokens).
+    void reserve(std::size_t count);
 
     /// Appends tokens. Gives the range of block indices that this call completed, or nothing if it
     /// completed none; a tail stays open for the next call.

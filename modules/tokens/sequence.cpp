@@ -177,6 +177,13 @@ Result<std::optional<std::size_t>, TokenBlockError> TokenBlockSequence::append(T
     return name_new_blocks()->first;
 }
 
+void TokenBlockSequence::reserve(std::size_t count) {
+    if (count > tokens_.size()) {
+        reserve_more(tokens_, count - tokens_.size());
+        reserve_more(blocks_, count / block_size_ - blocks_.size());
+    }
+}
+
 Result<std::optional<std::size_t>, TokenBlockError> TokenBlockSequence::push_token(Token token) {
     return append(token);
 }

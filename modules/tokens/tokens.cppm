@@ -248,6 +248,9 @@ export class TokenBlockSequence {
         std::span<const Token> tokens, std::span<const MultimodalRun> runs, std::size_t block_size,
         SaltHash salt = 0);
 
+    /// Makes room for `count` tokens in all and the blocks they fill: until there are more,
+    /// appending allocates nothing. Grows to twice the room at least, so many calls cost O(tokens).
+    void reserve(std::size_t count);
     /// Appends one token; gives the index of the block it completed, if it did. Amortized O(1), and
     /// O(block size) on a completing token.
     [[nodiscard]] Result<std::optional<std::size_t>, TokenBlockError> append(Token token);

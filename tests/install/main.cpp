@@ -2,6 +2,7 @@
 // from the archive.
 #include <cstdio>
 #include <numeric>
+#include <string_view>
 #include <utility>
 #include <vector>
 

@@ -1,6 +1,7 @@
 // A user of the component replay: a trace out, and in again.
 #include <cstdio>
 #include <sstream>
+#include <vector>
 
 import kvbm.replay;
 

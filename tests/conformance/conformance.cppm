@@ -342,7 +342,7 @@ class ScriptReplay {
 };
 
 /// Counts one vector: `actual` against all members of `recorded` that are neither inputs nor
-/// remarks.
+/// remarks. Counts nothing after trouble.
 void check_vector(Report& report, std::string_view group, const Fields& recorded,
                   std::initializer_list<std::string_view> inputs, const Object& actual);
 

@@ -5,6 +5,7 @@ module;
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <span>
 #include <string>
@@ -183,7 +184,13 @@ void replay_run_bytes(const Fields& document, Report& report) {
     for (const Fields& vector : document.objects("mm_bytes")) {
         const auto tokens = vector.tokens("tokens");
         const auto offset = vector.size("block_offset");
-        const auto bytes = block_bytes(tokens, offset, vector.runs("runs"));
+        const auto runs =
+            validate_and_sort(vector.runs("runs"), std::numeric_limits<std::size_t>::max());
+        if (!runs || offset > std::numeric_limits<std::size_t>::max() - tokens.size()) {
+            vector.refuse("has runs or an offset that no sequence has");
+            return;
+        }
+        const auto bytes = block_bytes(tokens, offset, *runs);
         check_vector(report, "mm_bytes", vector, {"tokens", "block_offset", "runs", "salt"},
                      {{"bytes_hex", hex_bytes(bytes)},
                       {"block_hash", hex(block_hash_bytes(bytes, vector.salt("salt")).value)}});

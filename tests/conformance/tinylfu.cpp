@@ -105,7 +105,7 @@ void replay_probes(const Fields& document, Report& report) {
 
 /// Keys of so many lengths that every byte of a secret takes part in some hash.
 void replay_secrets(const Fields& document, Report& report) {
-    constexpr std::array<std::size_t, 12> lengths{0, 1, 4, 8, 16, 17, 64, 128, 129, 240, 241, 1024};
+    constexpr std::array<std::size_t, 12> lengths{0, 1, 4, 8, 16, 17, 64, 128, 129, 240, 241, 1100};
     constexpr std::size_t secret_size = 192;
     Bytes buffer(lengths.back());
     for (std::size_t i = 0; i < buffer.size(); ++i) {

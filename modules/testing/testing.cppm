@@ -9,5 +9,7 @@ export module kvbm.testing;
 export import :assignments;
 export import :bytes;
 export import :frequency;
+export import :hash;
 export import :pool;
+export import :tokens;
 export import :trace_reader;

@@ -43,14 +43,10 @@ TokenBlockError runs_present() noexcept {
 
 }  // namespace
 
-TokenBlockSequence::TokenBlockSequence(std::size_t block_size, SaltHash salt)
-    : hasher_(salt), block_size_(block_size) {
-    expects(block_size > 0, "a block holds at least one token");
-}
-
 TokenBlockSequence::TokenBlockSequence(std::span<const Token> tokens, std::size_t block_size,
                                        SaltHash salt)
-    : TokenBlockSequence(block_size, salt) {
+    : hasher_(salt), block_size_(block_size) {
+    expects(block_size > 0, "a block holds at least one token");
     expects(add(tokens, {}).has_value(), "the tokens fill at most 2^24 blocks");
 }
 
@@ -62,7 +58,7 @@ Result<TokenBlockSequence, TokenBlockError> TokenBlockSequence::create(
 Result<TokenBlockSequence, TokenBlockError> TokenBlockSequence::create_with_runs(
     std::span<const Token> tokens, std::span<const MultimodalRun> runs, std::size_t block_size,
     SaltHash salt) {
-    TokenBlockSequence sequence(block_size, salt);
+    TokenBlockSequence sequence({}, block_size, salt);
     const auto sorted = validate_and_sort(runs, tokens.size());
     if (!sorted) {
         return failure(bad_runs(sorted.error()));

@@ -306,8 +306,6 @@ export class TokenBlockSequence {
                                      const TokenBlockSequence&) noexcept = default;
 
   private:
-    TokenBlockSequence(std::size_t block_size, SaltHash salt);
-
     static void name_blocks(const BlockHasher& hasher, std::span<const Token> tokens,
                             std::size_t block_size, std::span<const MultimodalRun> runs,
                             std::vector<TokenBlock>& blocks) noexcept;

@@ -1,0 +1,33 @@
+// Counts what this thread asks of the heap. A program that includes this header also links
+// allocation_counter.cpp, which replaces operator new.
+#pragma once
+
+#include <cstdint>
+
+namespace kvbm_test {
+
+/// Calls of any operator new on this thread since it started.
+std::uint64_t allocations_count() noexcept;
+
+/// Calls of any operator delete on this thread since it started, those of null left out.
+std::uint64_t releases_count() noexcept;
+
+/// Bytes asked of operator new on this thread since it started.
+std::uint64_t allocated_bytes() noexcept;
+
+/// Allocations on this thread since the object was made.
+///
+///     AllocationScope scope;
+///     call_that_must_not_allocate();
+///     EXPECT_EQ(scope.count(), 0u);
+class AllocationScope {
+  public:
+    std::uint64_t count() const noexcept { return allocations_count() - count_before_; }
+    std::uint64_t bytes() const noexcept { return allocated_bytes() - bytes_before_; }
+
+  private:
+    std::uint64_t count_before_ = allocations_count();
+    std::uint64_t bytes_before_ = allocated_bytes();
+};
+
+}  // namespace kvbm_test

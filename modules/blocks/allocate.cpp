@@ -40,7 +40,7 @@ void uncache(Store& store, std::uint32_t slot_index, BlockState next) noexcept {
 void evict(Store& store, std::size_t count, RawList& out, std::vector<SequenceHash>* evicted) {
     const std::size_t first = out.size();
     for (std::size_t i = 0; i < count; ++i) {
-        const std::uint32_t victim = store.inactive.pop_front();
+        const std::uint32_t victim = store.inactive.pop();
         if (store.prefetches) {
             store.index.prefetch(store.index.probe(store.slots[victim].hash));
         }
@@ -76,6 +76,7 @@ bool Engine::allocate(Store& store, std::size_t count, RawList& out,
     if (count > store.reset.size() + store.inactive.size()) {
         return false;
     }
+    store.inactive.reserve(store.held() + count);
     const std::size_t from_reset = std::min(count, store.reset.size());
     const std::size_t victims = count - from_reset;
     if (evicted != nullptr) {
@@ -108,7 +109,7 @@ Result<std::size_t, BlockManagerResetError> Engine::reset_inactive(Store& store)
     const std::size_t drained = store.inactive.size();
     entries.reserve(drained);
     for (std::size_t i = 0; i < drained; ++i) {
-        const std::uint32_t index = store.inactive.pop_front();
+        const std::uint32_t index = store.inactive.pop();
         entries.push_back(&store.entry_of(store.slots[index]));
         uncache(store, index, BlockState::reset);
         store.reset.push_back(index);

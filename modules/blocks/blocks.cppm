@@ -253,6 +253,30 @@ class BlockManagerBuilder {
         options_.eviction = detail::blocks::EvictionKind::fifo;
         return *this;
     }
+    /// Four lists by the uses counted when a block becomes inactive, the coldest evicted first;
+    /// needs a registry with a tracker. Source: blocks.md E5, E6.
+    BlockManagerBuilder& with_multi_lru_backend() {
+        return with_multi_lru_backend_custom_thresholds(3, 8, 15);
+    }
+    /// The same with the least uses of the second, third and fourth list: 1 <= a < b < c <= 15.
+    BlockManagerBuilder& with_multi_lru_backend_custom_thresholds(std::uint32_t a, std::uint32_t b,
+                                                                  std::uint32_t c) {
+        options_.eviction = detail::blocks::EvictionKind::multi_lru;
+        options_.thresholds = {a, b, c};
+        return *this;
+    }
+    /// Evicts leaves only, so that no cached block loses its prefix; the longest inactive first.
+    /// The default.
+    BlockManagerBuilder& with_lineage_backend() {
+        return with_lineage_backend_eviction(LineageEviction::tick);
+    }
+    /// The same with a choice of the leaf. Source: blocks.md E7 to E16.
+    BlockManagerBuilder& with_lineage_backend_eviction(LineageEviction eviction) {
+        options_.eviction = eviction == LineageEviction::tick
+                                ? detail::blocks::EvictionKind::lineage_tick
+                                : detail::blocks::EvictionKind::lineage_fifo;
+        return *this;
+    }
     /// Whether blocks go to the reset pool, uncached, with their last reference. Default false.
     BlockManagerBuilder& with_default_reset_on_release(bool reset) {
         options_.reset_on_release = reset;

@@ -1,5 +1,6 @@
 module;
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstddef>
@@ -64,6 +65,11 @@ void walk(const Store& store, std::span<const SequenceHash> hashes, const Visit&
     }
 }
 
+/// Room in the policy for the blocks that a lookup of so many hashes may take out of it.
+void reserve_for(Store& store, std::size_t hashes) {
+    store.inactive.reserve(store.held() + std::min(hashes, store.inactive.size()));
+}
+
 /// The tracker, if lookups are to touch.
 FrequencyTracker* tracker_of(const Store& store) noexcept {
     return store.registry.frequency_tracker().get();
@@ -79,6 +85,7 @@ std::size_t Engine::match(Store& store, std::span<const SequenceHash> hashes, Ra
     std::size_t hits = 0;
     {
         const Lock lock(store.mutex);
+        reserve_for(store, hashes.size());
         walk(store, hashes, [&](std::size_t, std::uint32_t slot) {
             if (slot == no_index) {
                 return false;
@@ -108,6 +115,7 @@ std::size_t Engine::match_scattered(Store& store, std::span<const SequenceHash> 
     std::size_t hits = 0;
     {
         const Lock lock(store.mutex);
+        reserve_for(store, hashes.size());
         walk(store, hashes, [&](std::size_t, std::uint32_t slot) {
             if (slot == no_index) {
                 out.push_back(RawGuard{});
@@ -140,6 +148,7 @@ void Engine::scan(Store& store, std::span<const SequenceHash> hashes, Touch touc
     out.reserve_more(hashes.size());
     {
         const Lock lock(store.mutex);
+        reserve_for(store, hashes.size());
         walk(store, hashes, [&](std::size_t, std::uint32_t slot_index) {
             if (slot_index == no_index) {
                 return true;
@@ -171,6 +180,7 @@ std::optional<RawGuard> Engine::upgrade(const RawGuard& weak, const SequenceHash
     std::optional<RawGuard> guard;
     {
         const Lock lock(store.mutex);
+        reserve_for(store, 1);
         auto slot_index = static_cast<std::uint32_t>(weak.id);
         const SlotWord word = store.slots[slot_index].word();
         if (word.generation() != weak.generation || word.state() != BlockState::duplicate) {

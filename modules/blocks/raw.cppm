@@ -4,6 +4,7 @@
 //! typed faces over the records and functions here, so the compile cost is paid once.
 module;
 
+#include <array>
 #include <compare>
 #include <cstddef>
 #include <cstdint>
@@ -31,6 +32,12 @@ namespace kvbm {
 export enum class BlockDuplicationPolicy {
     allow,   ///< the new block is registered as a duplicate beside the primary
     reject,  ///< the new block is given back and the existing one is returned
+};
+
+/// Which leaf the lineage policies evict first. Source: blocks.md E11, E12.
+export enum class LineageEviction {
+    tick,  ///< the one whose block has been inactive longest
+    fifo,  ///< the one that has been a leaf longest
 };
 
 /// In which order a list or tracker gives its blocks back. Source: blocks.md G20.
@@ -79,11 +86,24 @@ export struct BlockManagerBuilderError {
     struct InvalidBlockSize {
         std::size_t block_size = 0;
     };
+    /// Multi-LRU thresholds that do not rise.
+    struct ThresholdsNotAscending {
+        std::array<std::uint32_t, 3> thresholds{};
+    };
+    /// A multi-LRU threshold that no 4-bit counter reaches.
+    struct ThresholdTooLarge {
+        std::uint32_t threshold = 0;
+    };
+    /// A first multi-LRU threshold of 0.
+    struct ThresholdTooSmall {};
+    /// Multi-LRU without a tracker that counts uses.
+    struct TrackerMissing {};
     /// More blocks than 32-bit slot numbers name.
     struct TooManyBlocks {
         std::size_t block_count = 0;
     };
     std::variant<RegistryMissing, BlockCountMissing, BlockCountZero, InvalidBlockSize,
+                 ThresholdsNotAscending, ThresholdTooLarge, ThresholdTooSmall, TrackerMissing,
                  TooManyBlocks>
         reason;
     /// The parent's text, where the parent has the rule.
@@ -220,7 +240,7 @@ export class RawList {
 };
 
 /// Which blocks are evicted first. For the layers above, not for users.
-export enum class EvictionKind { lru, fifo };
+export enum class EvictionKind { lru, fifo, multi_lru, lineage_tick, lineage_fifo };
 
 /// What a store is made of. For the layers above, not for users.
 export struct StoreOptions {
@@ -228,7 +248,8 @@ export struct StoreOptions {
     std::size_t block_size = 16;
     std::optional<BlockRegistry> registry;
     BlockDuplicationPolicy duplication = BlockDuplicationPolicy::allow;
-    EvictionKind eviction = EvictionKind::lru;
+    EvictionKind eviction = EvictionKind::lineage_tick;
+    std::array<std::uint32_t, 3> thresholds{3, 8, 15};  ///< of multi_lru
     bool reset_on_release = false;
     std::string label;
     TierId tier{0};

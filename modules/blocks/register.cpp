@@ -19,6 +19,14 @@ namespace {
 /// block.
 constexpr std::uint64_t kept_mark = std::uint64_t{1} << 63;
 
+/// Gives up the entries of staged slots.
+void leave_registry(const Store& store, std::span<const RawGuard> guards) noexcept {
+    for (const RawGuard& guard : guards) {
+        Entry* entry = &store.entry_of(store.slots[guard.id]);
+        EngineAccess::release_all(std::span<Entry*>(&entry, 1));
+    }
+}
+
 /// Gives each slot of the guards the registry entry of its hash. On an exception no slot has one.
 void enter_registry(const Store& store, std::span<const RawGuard> guards) {
     std::array<Registration, EngineAccess::batch_max> items;
@@ -36,10 +44,7 @@ void enter_registry(const Store& store, std::span<const RawGuard> guards) {
             done += count;
         }
     } catch (...) {
-        for (const RawGuard& guard : guards.first(done)) {
-            Entry* entry = &store.entry_of(store.slots[guard.id]);
-            EngineAccess::release_all(std::span<Entry*>(&entry, 1));
-        }
+        leave_registry(store, guards.first(done));
         throw;
     }
 }
@@ -121,11 +126,16 @@ void register_blocks(Store& store, std::span<RawGuard> guards, const Before& bef
     if (store.prefetches) {
         look_ahead(store, guards);
     }
-    {
+    try {
         const Lock lock(store.mutex);
+        // A candidate may take an inactive block of its hash out of the policy.
+        store.inactive.reserve(store.held() + guards.size());
         before_entering();
         enter_store(store, guards);
         store.publish_sizes();
+    } catch (...) {
+        leave_registry(store, guards);
+        throw;
     }
     for (RawGuard& guard : guards) {
         if ((guard.generation & kept_mark) != 0) {

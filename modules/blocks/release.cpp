@@ -38,11 +38,12 @@ void drop_primary(Store& store, std::uint32_t slot_index, Gone& gone) noexcept {
     }
     slot.references.store(0, std::memory_order_relaxed);
     if (slot.word().evict_on_reset()) {
+        store.inactive.leave_index(slot_index);
         store.index.erase(store.index.probe(slot.hash), slot_index);
         uncache_to_reset(store, slot_index, gone);
     } else {
         slot.set_word(slot.word().with(BlockState::inactive));
-        store.inactive.push_back(slot_index);
+        store.inactive.insert(slot_index);
     }
 }
 

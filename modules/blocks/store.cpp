@@ -48,6 +48,22 @@ std::string BlockManagerBuilderError::message() const {
                        return "Invalid block_size " + to_string(e.block_size) +
                               ": must be a power of 2 between 1 and 1024";
                    },
+                   [](const ThresholdsNotAscending& e) {
+                       return "Invalid thresholds [" + to_string(e.thresholds[0]) + ", " +
+                              to_string(e.thresholds[1]) + ", " + to_string(e.thresholds[2]) +
+                              "]: must be in ascending order";
+                   },
+                   [](const ThresholdTooLarge& e) {
+                       return "Invalid threshold " + to_string(e.threshold) +
+                              ": maximum frequency is 15 (4-bit counter)";
+                   },
+                   [](const ThresholdTooSmall&) -> std::string {
+                       return "cold_to_warm threshold must be >= 1 to distinguish from "
+                              "zero-access blocks";
+                   },
+                   [](const TrackerMissing&) -> std::string {
+                       return "MultiLRU backend requires a registry with frequency tracking";
+                   },
                    [](const TooManyBlocks& e) {
                        return "block_count " + to_string(e.block_count) +
                               " exceeds the maximum 4294967294";
@@ -109,6 +125,24 @@ ManagerId next_manager_id() noexcept {
     return ManagerId(next.fetch_add(1, std::memory_order_relaxed));
 }
 
+std::optional<BlockManagerBuilderError> broken_threshold_rule(const StoreOptions& options) {
+    using Error = BlockManagerBuilderError;
+    const auto& [cold_to_warm, warm_to_hot, hot_to_very_hot] = options.thresholds;
+    if (cold_to_warm >= warm_to_hot || warm_to_hot >= hot_to_very_hot) {
+        return Error{Error::ThresholdsNotAscending{options.thresholds}};
+    }
+    if (hot_to_very_hot > 15) {
+        return Error{Error::ThresholdTooLarge{hot_to_very_hot}};
+    }
+    if (cold_to_warm < 1) {
+        return Error{Error::ThresholdTooSmall{}};
+    }
+    if (!options.registry->has_frequency_tracking()) {
+        return Error{Error::TrackerMissing{}};
+    }
+    return std::nullopt;
+}
+
 std::optional<BlockManagerBuilderError> broken_rule(const StoreOptions& options) {
     using Error = BlockManagerBuilderError;
     constexpr std::size_t block_count_max = no_index - 1;
@@ -123,6 +157,11 @@ std::optional<BlockManagerBuilderError> broken_rule(const StoreOptions& options)
     }
     if (!std::has_single_bit(options.block_size) || options.block_size > 1024) {
         return Error{Error::InvalidBlockSize{options.block_size}};
+    }
+    if (options.eviction == EvictionKind::multi_lru) {
+        if (auto error = broken_threshold_rule(options)) {
+            return error;
+        }
     }
     if (*options.block_count > block_count_max) {
         return Error{Error::TooManyBlocks{*options.block_count}};
@@ -143,8 +182,9 @@ Store::Store(const StoreOptions& options, std::shared_ptr<BlockPoolMetrics> pool
       prefetches(*options.block_count > large_pool),
       slots(*options.block_count),
       reset(*options.block_count),
-      inactive(slots),
-      index(*options.block_count, registry::draw_multiplier()) {
+      index(*options.block_count, registry::draw_multiplier()),
+      inactive(options, slots, index, registry::draw_multiplier(),
+               registry.frequency_tracker().get()) {
     for (std::size_t slot = 0; slot < slots.size(); ++slot) {
         reset.push_back(static_cast<std::uint32_t>(slot));
     }

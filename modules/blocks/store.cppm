@@ -1,34 +1,19 @@
-//! kvbm.blocks:store: the records of the engine. Internal: seen by the bodies of kvbm.blocks only.
+//! kvbm.blocks:store: the pool behind a manager and its guards. Internal: seen by the bodies of
+//! kvbm.blocks only.
 //!
-//! One slot per block, one index for all hashes, one lock. A slot is a cache line:
-//!
-//!   | hash 16 | prev next 8 | references 4 | hint 4 | word 8 | entry 4 | primary 4 |
-//!
-//!   word = generation << 6 | level << 4 | evict flag << 3 | state
-//!
-//! What is written where:
-//!   references  rises without a lock when a guard is copied; falls to 0, and rises from 0, under
-//!   the lock only word        written under the lock; atomic because a guard's owner may read it
-//!   without hash        written by the owner of a mutable block, fixed until the block is mutable
-//!   again the rest    under the lock
-//!
-//! The generation rises whenever a slot stops being staged or registered, so a reference to an
-//! earlier life of the slot is recognised.
+//! One slot per block, one index for all hashes, active and inactive alike, one lock.
 module;
 
-#include <algorithm>
-#include <array>
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <span>
-#include <utility>
 #include <vector>
 
 module kvbm.blocks:store;
 
+import :eviction;
 import :raw;
+import :slots;
 
 namespace kvbm::detail::blocks {
 
@@ -36,68 +21,9 @@ using core::Lock;
 using core::Mutex;
 using registry::EngineAccess;
 using registry::Entry;
-using registry::no_index;
 using registry::Probe;
 using registry::Registration;
 using registry::TagIndex;
-
-/// The packed word of a slot.
-struct SlotWord {
-    std::uint64_t bits = 0;
-
-    static constexpr std::uint64_t state_mask = 7;
-    static constexpr std::uint64_t flag_bit = 8;
-    static constexpr unsigned generation_shift = 6;
-
-    constexpr BlockState state() const noexcept {
-        return static_cast<BlockState>(bits & state_mask);
-    }
-    constexpr bool evict_on_reset() const noexcept { return (bits & flag_bit) != 0; }
-    constexpr std::uint64_t generation() const noexcept { return bits >> generation_shift; }
-    constexpr SlotWord with(BlockState state) const noexcept {
-        return {(bits & ~state_mask) | static_cast<std::uint64_t>(state)};
-    }
-    constexpr SlotWord with_flag(bool flag) const noexcept {
-        return {(bits & ~flag_bit) | (flag ? flag_bit : 0)};
-    }
-    constexpr SlotWord next_generation() const noexcept {
-        return {bits + (std::uint64_t{1} << generation_shift)};
-    }
-};
-
-/// The record of one block id.
-struct alignas(64) Slot {
-    SequenceHash hash;
-    std::uint32_t prev = no_index;  ///< in the inactive list; a scan's mark while primary
-    std::uint32_t next = no_index;
-    std::atomic<std::uint32_t> references{0};  ///< strong references while registered
-    std::uint32_t hint = no_index;  ///< a slot worth prefetching when this one is evicted
-    std::atomic<std::uint64_t> word_bits{0};
-    std::uint32_t entry = no_index;    ///< the registry's entry while registered or inactive
-    std::uint32_t primary = no_index;  ///< of a duplicate: the slot it keeps alive
-
-    inline SlotWord word() const noexcept { return {word_bits.load(std::memory_order_relaxed)}; }
-    inline void set_word(SlotWord word) noexcept {
-        word_bits.store(word.bits, std::memory_order_relaxed);
-    }
-    inline BlockState state() const noexcept { return word().state(); }
-};
-static_assert(sizeof(Slot) == 64);
-
-/// The slots of a store, on large pages where the system offers them.
-class SlotArray {
-  public:
-    explicit SlotArray(std::size_t count);
-    SlotArray(const SlotArray&) = delete;
-    SlotArray& operator=(const SlotArray&) = delete;
-    ~SlotArray();
-    inline Slot& operator[](std::size_t index) const noexcept { return slots_[index]; }
-    inline std::size_t size() const noexcept { return count_; }
-
-  private:
-    Slot* slots_;
-    std::size_t count_;
-};
 
 /// Free slots, first in first out. Never holds more than its capacity.
 class ResetPool {
@@ -129,67 +55,6 @@ class ResetPool {
     std::size_t size_ = 0;
 };
 
-/// Inactive slots in the order in which they became inactive: the eviction order of LRU and of
-/// FIFO.
-///
-/// A pop is a miss in memory, and a chain of them would be a chain of dependent misses. So a slot
-/// that enters writes its number into the one that entered `distance` before it, which is still in
-/// the cache, and whoever pops that one prefetches it. A stale hint is harmless: nothing but a
-/// prefetch uses it.
-class InactiveList {
-  public:
-    explicit InactiveList(const SlotArray& slots) noexcept : slots_(slots) {
-        recent_.fill(no_index);
-    }
-    inline std::size_t size() const noexcept { return size_; }
-    inline std::uint32_t front() const noexcept { return head_; }
-
-    inline void push_back(std::uint32_t index) noexcept {
-        Slot& slot = slots_[index];
-        slot.prev = tail_;
-        slot.next = no_index;
-        slot.hint = no_index;
-        if (tail_ == no_index) {
-            head_ = index;
-        } else {
-            slots_[tail_].next = index;
-        }
-        tail_ = index;
-        ++size_;
-        std::uint32_t& earlier = recent_[entered_++ % distance];
-        if (earlier != no_index) {
-            slots_[earlier].hint = index;
-        }
-        earlier = index;
-    }
-    inline void remove(std::uint32_t index) noexcept {
-        const Slot& slot = slots_[index];
-        (slot.prev == no_index ? head_ : slots_[slot.prev].next) = slot.next;
-        (slot.next == no_index ? tail_ : slots_[slot.next].prev) = slot.prev;
-        --size_;
-    }
-    inline std::uint32_t pop_front() noexcept {
-        const std::uint32_t index = head_;
-        expects(index != no_index, "a policy that holds n blocks yields n");
-        const std::uint32_t hint = slots_[index].hint;
-        if (hint != no_index) {
-            __builtin_prefetch(&slots_[hint], 1);
-        }
-        remove(index);
-        return index;
-    }
-
-  private:
-    static constexpr std::size_t distance = 8;
-
-    const SlotArray& slots_;
-    std::uint32_t head_ = no_index;
-    std::uint32_t tail_ = no_index;
-    std::size_t size_ = 0;
-    std::array<std::uint32_t, distance> recent_{};
-    std::size_t entered_ = 0;
-};
-
 /// A pool of blocks: its slots, what leads to them, and the lock that guards both.
 class Store {
   public:
@@ -216,8 +81,8 @@ class Store {
     // --- everything below: with the lock held ---
     SlotArray slots;
     ResetPool reset;
-    InactiveList inactive;
     TagIndex index;
+    InactivePool inactive;
     std::size_t weak_count = 0;
     bool open = true;                           ///< the manager object lives
     mutable std::uint64_t uncounted_locks = 0;  ///< taken by those who count locks

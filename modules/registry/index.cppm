@@ -61,8 +61,12 @@ export class TagIndex {
     inline std::size_t capacity() const noexcept { return buckets_.size() * load_per_bucket; }
 
     inline Probe probe(const SequenceHash& hash) const noexcept {
+        return probe_chain(hash.current_chain_hash().value);
+    }
+    /// The probe of all hashes whose chain hash has these low 38 bits.
+    inline Probe probe_chain(std::uint64_t chain_bits) const noexcept {
         constexpr std::uint64_t key_mask = (std::uint64_t{1} << 38) - 1;
-        return {(hash.current_chain_hash().value & key_mask) * multiplier_};
+        return {(chain_bits & key_mask) * multiplier_};
     }
 
     inline void prefetch(Probe probe) const noexcept { __builtin_prefetch(&buckets_[home(probe)]); }

@@ -1,0 +1,464 @@
+module;
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <memory>
+#include <new>
+#include <utility>
+#include <vector>
+
+module kvbm.blocks;
+
+import :lineage;
+
+namespace kvbm::detail::blocks {
+
+// --- TickHeap ---
+
+void TickHeap::rise(std::size_t at) noexcept {
+    const Item item = items_[at];
+    while (at > 0) {
+        const std::size_t above = (at - 1) / arity;
+        if (items_[above].tick <= item.tick) {
+            break;
+        }
+        put(at, items_[above]);
+        at = above;
+    }
+    put(at, item);
+}
+
+void TickHeap::sink(std::size_t at) noexcept {
+    const Item item = items_[at];
+    for (;;) {
+        const std::size_t first = at * arity + 1;
+        if (first >= items_.size()) {
+            break;
+        }
+        const std::size_t last = std::min(first + arity, items_.size());
+        std::size_t least = first;
+        for (std::size_t child = first + 1; child < last; ++child) {
+            if (items_[child].tick < items_[least].tick) {
+                least = child;
+            }
+        }
+        if (item.tick <= items_[least].tick) {
+            break;
+        }
+        put(at, items_[least]);
+        at = least;
+    }
+    put(at, item);
+}
+
+void TickHeap::erase(std::uint32_t slot) noexcept {
+    expects(holds(slot), "a leaf that leaves the order is in it");
+    const std::size_t at = slots_[slot].prev;
+    const Item last = items_.back();
+    items_.pop_back();
+    if (at == items_.size()) {
+        return;
+    }
+    put(at, last);
+    rise(at);
+    sink(slots_[last.slot].prev);
+}
+
+// --- GhostTable ---
+
+GhostTable::GhostTable(std::size_t capacity, std::uint64_t multiplier) : multiplier_(multiplier) {
+    reserve(capacity);
+}
+
+std::size_t GhostTable::bucket(const LineageKey& key) const noexcept {
+    constexpr std::uint64_t position_spread = 0x9E3779B97F4A7C15U;
+    const std::uint64_t mixed = (key.fragment + key.position * position_spread) * multiplier_;
+    return static_cast<std::size_t>(((mixed >> 32) * buckets_count(capacity_)) >> 32);
+}
+
+std::uint32_t GhostTable::find(const LineageKey& key) const noexcept {
+    if (size_ == 0) {
+        return no_index;
+    }
+    for (std::uint32_t at = buckets_.get()[bucket(key)]; at != 0; at = (*this)[at - 1].next) {
+        if ((*this)[at - 1].key == key) {
+            return at - 1;
+        }
+    }
+    return no_index;
+}
+
+std::uint32_t GhostTable::insert(const Ghost& ghost) noexcept {
+    expects(size_ < capacity_, "room for ghosts is made before they are needed");
+    std::uint32_t at = first_free_;
+    if (at != 0) {
+        first_free_ = (*this)[at - 1].next;
+    } else {
+        at = ++used_;
+    }
+    Ghost& place = *new (ghosts_.get() + (at - 1)) Ghost(ghost);
+    std::uint32_t& chain = buckets_.get()[bucket(ghost.key)];
+    place.next = chain;
+    chain = at;
+    ++size_;
+    return at - 1;
+}
+
+void GhostTable::erase(std::uint32_t ghost) noexcept {
+    std::uint32_t* link = &buckets_.get()[bucket((*this)[ghost].key)];
+    while (*link != ghost + 1) {
+        expects(*link != 0, "an erased ghost is in the table");
+        link = &(*this)[*link - 1].next;
+    }
+    *link = (*this)[ghost].next;
+    (*this)[ghost].next = first_free_;
+    first_free_ = ghost + 1;
+    --size_;
+}
+
+void GhostTable::reserve(std::size_t capacity) {
+    if (capacity <= capacity_) {
+        return;
+    }
+    std::unique_ptr<Ghost, Free> ghosts(static_cast<Ghost*>(std::malloc(capacity * sizeof(Ghost))));
+    std::unique_ptr<std::uint32_t, Free> buckets(
+        static_cast<std::uint32_t*>(std::calloc(buckets_count(capacity), sizeof(std::uint32_t))));
+    if (ghosts == nullptr || buckets == nullptr) {
+        throw std::bad_alloc();
+    }
+    std::uninitialized_copy_n(ghosts_.get(), used_, ghosts.get());
+    std::vector<std::uint32_t> live;
+    live.reserve(size_);
+    for_each([&](std::uint32_t ghost) { live.push_back(ghost); });
+    ghosts_ = std::move(ghosts);
+    buckets_ = std::move(buckets);
+    capacity_ = capacity;
+    for (const std::uint32_t ghost : live) {
+        std::uint32_t& chain = buckets_.get()[bucket((*this)[ghost].key)];
+        (*this)[ghost].next = chain;
+        chain = ghost + 1;
+    }
+}
+
+// --- LineageForest ---
+
+LineageForest::LineageForest(LineageEviction eviction, const SlotArray& slots,
+                             const TagIndex& index, std::uint64_t multiplier)
+    : eviction_(eviction),
+      slots_(slots),
+      index_(index),
+      by_tick_(slots, eviction == LineageEviction::tick ? slots.size() : 0),
+      queue_(slots),
+      ghosts_(ghosts_per_held_block * slots.size(), multiplier) {}
+
+std::uint32_t LineageForest::indexed_slot(const LineageKey& key, bool with_node) const noexcept {
+    return index_.find(index_.probe_chain(key.fragment), [&](std::uint32_t slot) {
+        return keeps_node(slot) == with_node && key_of(slots_[slot].hash) == key;
+    });
+}
+
+LineageForest::Node LineageForest::find_node(const LineageKey& key) const noexcept {
+    const std::uint32_t slot = indexed_slot(key, true);
+    if (slot != no_index) {
+        return {slot, false};
+    }
+    return {ghosts_.find(key), true};
+}
+
+/// The parent's node of a linked node, by the slot where it was last seen if it is still there.
+LineageForest::Node LineageForest::find_parent(const LineageKey& key,
+                                               std::uint32_t seen) const noexcept {
+    if (seen != no_index && keeps_node(seen) && key_of(slots_[seen].hash) == key) {
+        return {seen, false};
+    }
+    return find_node(key);
+}
+
+/// A node without blocks: in the slot of an active block of the key, or on its own.
+LineageForest::Node LineageForest::make_empty_node(const LineageKey& key) noexcept {
+    const std::uint32_t active = indexed_slot(key, false);
+    if (active == no_index) {
+        return {ghosts_.insert(Ghost{.key = key, .parent = {}}), true};
+    }
+    set_mark(active, node_mark);
+    slots_[active].children = 0;
+    slots_[active].sibling = no_index;
+    slots_[active].primary = no_index;
+    return {active, false};
+}
+
+std::uint32_t LineageForest::move_to_ghost(std::uint32_t slot_index) noexcept {
+    Slot& slot = slots_[slot_index];
+    Ghost ghost{.key = key_of(slot.hash), .parent = {}};
+    ghost.children = slot.children;
+    ghost.linked = mark(slot_index) == linked_node_mark;
+    if (ghost.linked) {
+        ghost.parent = parent_key_of(slot.hash);
+    }
+    if (is_inactive(slot_index)) {
+        ghost.first_block = slot_index;
+    }
+    set_mark(slot_index, is_inactive(slot_index) ? ghost_block_mark : no_mark);
+    slot.sibling = no_index;
+    slot.primary = no_index;
+    return ghosts_.insert(ghost);
+}
+
+/// Finds or makes the node of a block that became inactive, and puts the block in it.
+LineageForest::Node LineageForest::place(std::uint32_t slot_index) noexcept {
+    Slot& slot = slots_[slot_index];
+    if (keeps_node(slot_index)) {
+        return {slot_index, false};  // it was the ghost in its own slot
+    }
+    Node node = find_node(key_of(slot.hash));
+    if (!node) {
+        set_mark(slot_index, node_mark);
+        slot.children = 0;
+        slot.sibling = no_index;
+        slot.primary = no_index;
+        return {slot_index, false};
+    }
+    if (!node.is_ghost) {
+        node = {move_to_ghost(node.at), true};  // another hash with the same key
+    }
+    std::uint32_t* end = &ghosts_[node.at].first_block;
+    while (*end != no_index) {
+        end = &slots_[*end].sibling;
+    }
+    *end = slot_index;
+    slot.sibling = no_index;
+    set_mark(slot_index, ghost_block_mark);
+    return node;
+}
+
+void LineageForest::link(Node node, const SequenceHash& hash) noexcept {
+    const LineageKey key = parent_key_of(hash);
+    Node parent = find_node(key);
+    if (!parent) {
+        parent = make_empty_node(key);
+    }
+    if (children(parent)++ == 0) {
+        for_each_block(parent, [&](std::uint32_t block) { leave_order(block); });
+    }
+    if (node.is_ghost) {
+        ghosts_[node.at].linked = true;
+        ghosts_[node.at].parent = key;
+    } else {
+        set_mark(node.at, linked_node_mark);
+        slots_[node.at].primary = parent.is_ghost ? no_index : parent.at;
+    }
+}
+
+void LineageForest::insert(std::uint32_t slot_index) noexcept {
+    Slot& slot = slots_[slot_index];
+    slot.tick = next_tick_++;
+    ++size_;
+    const Node node = place(slot_index);
+    const bool linked = node.is_ghost ? ghosts_[node.at].linked : mark(node.at) == linked_node_mark;
+    if (!linked && slot.hash.position() > 0) {
+        link(node, slot.hash);
+    }
+    if (children(node) == 0) {
+        enter_order(slot_index);
+    }
+}
+
+void LineageForest::remove(std::uint32_t slot_index) noexcept {
+    --size_;
+    if (mark(slot_index) == ghost_block_mark) {
+        remove_from_ghost(slot_index);
+        return;
+    }
+    expects(keeps_node(slot_index), "an inactive block is in a node");
+    Slot& slot = slots_[slot_index];
+    if (slot.children > 0) {
+        return;  // the node stays in the slot, as a ghost
+    }
+    leave_order(slot_index);
+    const bool linked = mark(slot_index) == linked_node_mark;
+    set_mark(slot_index, no_mark);
+    if (linked) {
+        unlink(parent_key_of(slot.hash), slot.primary);
+    }
+}
+
+void LineageForest::remove_from_ghost(std::uint32_t slot_index) noexcept {
+    const std::uint32_t ghost_index = ghosts_.find(key_of(slots_[slot_index].hash));
+    expects(ghost_index != no_index, "a block of a ghost node finds it");
+    const Ghost ghost = ghosts_[ghost_index];
+    std::uint32_t* at = &ghosts_[ghost_index].first_block;
+    while (*at != slot_index) {
+        expects(*at != no_index, "a node lists its blocks");
+        at = &slots_[*at].sibling;
+    }
+    *at = slots_[slot_index].sibling;
+    slots_[slot_index].sibling = no_index;
+    set_mark(slot_index, no_mark);
+    if (ghost.children > 0) {
+        return;
+    }
+    leave_order(slot_index);
+    if (ghosts_[ghost_index].first_block != no_index) {
+        return;
+    }
+    ghosts_.erase(ghost_index);
+    if (ghost.linked) {
+        unlink(ghost.parent, no_index);
+    }
+}
+
+/// A node linked to this parent died: the parent may become a leaf, or die with all childless
+/// ghosts above it.
+void LineageForest::unlink(LineageKey parent, std::uint32_t seen) noexcept {
+    for (;;) {
+        const Node node = find_parent(parent, seen);
+        expects(static_cast<bool>(node), "a linked node's parent is in the forest");
+        if (--children(node) > 0) {
+            return;
+        }
+        if (has_blocks(node)) {
+            for_each_block(node, [&](std::uint32_t block) { enter_order(block); });
+            return;
+        }
+        bool linked = false;
+        if (node.is_ghost) {
+            linked = ghosts_[node.at].linked;
+            parent = ghosts_[node.at].parent;
+            seen = no_index;
+            ghosts_.erase(node.at);
+        } else {
+            linked = mark(node.at) == linked_node_mark;
+            if (linked) {
+                parent = parent_key_of(slots_[node.at].hash);
+            }
+            seen = slots_[node.at].primary;
+            slots_[node.at].primary = no_index;
+            set_mark(node.at, no_mark);
+        }
+        if (!linked) {
+            return;
+        }
+    }
+}
+
+std::uint32_t LineageForest::pop() noexcept {
+    expects(size_ > 0, "a policy that holds n blocks yields n");
+    const std::uint32_t victim =
+        eviction_ == LineageEviction::tick ? by_tick_.top() : queue_.front();
+    remove(victim);
+    return victim;
+}
+
+void LineageForest::leave_index(std::uint32_t slot) noexcept {
+    if (keeps_node(slot)) {
+        move_to_ghost(slot);
+    }
+}
+
+template <class Visit>
+void LineageForest::for_each_block(Node node, const Visit& visit) const noexcept {
+    if (!node.is_ghost) {
+        if (is_inactive(node.at)) {
+            visit(node.at);
+        }
+        return;
+    }
+    for (std::uint32_t block = ghosts_[node.at].first_block; block != no_index;) {
+        const std::uint32_t next = slots_[block].sibling;
+        visit(block);
+        block = next;
+    }
+}
+
+void LineageForest::enter_order(std::uint32_t slot) noexcept {
+    if (eviction_ == LineageEviction::tick) {
+        by_tick_.push(slot);
+    } else {
+        queue_.push_back(slot);
+    }
+}
+
+void LineageForest::leave_order(std::uint32_t slot) noexcept {
+    if (eviction_ == LineageEviction::tick) {
+        by_tick_.erase(slot);
+    } else {
+        queue_.remove(slot);
+    }
+}
+
+// --- audit ---
+
+namespace {
+
+void report_line(InvariantReport& report, const char* id, std::uint32_t slot, const char* text) {
+    report.violations.push_back({id, {slot}, text});
+}
+
+}  // namespace
+
+void LineageForest::audit(InvariantReport& report) const {
+    // Who links to whom, by the keys that nodes carry.
+    std::vector<LineageKey> parents;
+    std::size_t blocks = 0;
+    std::size_t leaves = 0;
+    const auto note_blocks = [&](Node node) {
+        for_each_block(node, [&](std::uint32_t block) {
+            ++blocks;
+            leaves += children(node) == 0 ? 1 : 0;
+            if (!is_inactive(block)) {
+                report_line(report, "B4", block, "a node lists inactive blocks only");
+            }
+            if (eviction_ == LineageEviction::tick &&
+                by_tick_.holds(block) != (children(node) == 0)) {
+                report_line(report, "B3", block, "exactly the leaves are in the eviction order");
+            }
+        });
+    };
+    for (std::uint32_t slot = 0; slot < slots_.size(); ++slot) {
+        if (keeps_node(slot)) {
+            note_blocks({slot, false});
+            if (mark(slot) == linked_node_mark) {
+                parents.push_back(parent_key_of(slots_[slot].hash));
+            }
+        } else if (is_inactive(slot) && mark(slot) != ghost_block_mark) {
+            report_line(report, "P2", slot, "an inactive block is in the forest");
+        }
+    }
+    ghosts_.for_each([&](std::uint32_t ghost) {
+        note_blocks({ghost, true});
+        if (ghosts_[ghost].linked) {
+            parents.push_back(ghosts_[ghost].parent);
+        }
+    });
+    std::ranges::sort(parents);
+    const auto check_node = [&](Node node, const LineageKey& key, std::uint32_t slot) {
+        const auto counted = std::ranges::equal_range(parents, key).size();
+        if (counted != children(node)) {
+            report_line(report, "B5", slot, "a node has as many children as link to it");
+        }
+        if (children(node) == 0 && !has_blocks(node)) {
+            report_line(report, "B4", slot, "a node without blocks has children");
+        }
+    };
+    for (std::uint32_t slot = 0; slot < slots_.size(); ++slot) {
+        if (keeps_node(slot)) {
+            check_node({slot, false}, key_of(slots_[slot].hash), slot);
+        }
+    }
+    ghosts_.for_each(
+        [&](std::uint32_t ghost) { check_node({ghost, true}, ghosts_[ghost].key, no_index); });
+    for (auto key = parents.begin(); key != parents.end(); ++key) {
+        if (!find_node(*key)) {
+            report_line(report, "B5", no_index, "a linked node's parent is in the forest");
+        }
+    }
+    const std::size_t ordered =
+        eviction_ == LineageEviction::tick ? by_tick_.size() : queue_.size();
+    if (blocks != size_ || ordered != leaves) {
+        report.violations.push_back({"B4", {}, "the forest counts its blocks and leaves"});
+    }
+}
+
+}  // namespace kvbm::detail::blocks

@@ -1,0 +1,105 @@
+//! kvbm.blocks:slots: the record of a block. Internal: seen by the bodies of kvbm.blocks only.
+//!
+//! One slot per block, a cache line, exactly full:
+//!
+//!   | hash 16 | prev next 8 | references 4 | hint 4 | word 8 | entry 4 | primary 4 |
+//!   | tick 8 | children 4 | sibling 4 |
+//!
+//!   word = generation << 6 | the policy's mark << 4 | evict flag << 3 | state
+//!
+//! What is written where:
+//!   references  rises without a lock when a guard is copied; falls to 0, and rises from 0, under
+//!               the lock only
+//!   word        written under the lock; atomic because a guard's owner may read it without
+//!   hash        written by the owner of a mutable block, fixed until the block is mutable again
+//!   the rest    under the lock
+//!
+//! The generation rises whenever a slot stops being staged or registered, so a reference to an
+//! earlier life of the slot is recognised.
+module;
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+module kvbm.blocks:slots;
+
+import :raw;
+
+namespace kvbm::detail::blocks {
+
+using registry::no_index;
+
+/// The packed word of a slot.
+struct SlotWord {
+    std::uint64_t bits = 0;
+
+    static constexpr std::uint64_t state_mask = 7;
+    static constexpr std::uint64_t flag_bit = 8;
+    static constexpr unsigned mark_shift = 4;
+    static constexpr std::uint64_t mark_mask = std::uint64_t{3} << mark_shift;
+    static constexpr unsigned generation_shift = 6;
+
+    constexpr BlockState state() const noexcept {
+        return static_cast<BlockState>(bits & state_mask);
+    }
+    constexpr bool evict_on_reset() const noexcept { return (bits & flag_bit) != 0; }
+    /// Two bits of the eviction policy's own.
+    constexpr unsigned mark() const noexcept {
+        return static_cast<unsigned>((bits & mark_mask) >> mark_shift);
+    }
+    constexpr SlotWord with_mark(unsigned mark) const noexcept {
+        return {(bits & ~mark_mask) | (std::uint64_t{mark} << mark_shift)};
+    }
+    constexpr std::uint64_t generation() const noexcept { return bits >> generation_shift; }
+    constexpr SlotWord with(BlockState state) const noexcept {
+        return {(bits & ~state_mask) | static_cast<std::uint64_t>(state)};
+    }
+    constexpr SlotWord with_flag(bool flag) const noexcept {
+        return {(bits & ~flag_bit) | (flag ? flag_bit : 0)};
+    }
+    constexpr SlotWord next_generation() const noexcept {
+        return {bits + (std::uint64_t{1} << generation_shift)};
+    }
+};
+
+/// The record of one block id.
+struct alignas(64) Slot {
+    SequenceHash hash;
+    std::uint32_t prev = no_index;  ///< in the inactive list; a scan's mark while primary
+    std::uint32_t next = no_index;
+    std::atomic<std::uint32_t> references{0};  ///< strong references while registered
+    std::uint32_t hint = no_index;  ///< a slot worth prefetching when this one is evicted
+    std::atomic<std::uint64_t> word_bits{0};
+    std::uint32_t entry = no_index;  ///< the registry's entry while registered or inactive
+    /// Of a duplicate: the slot it keeps alive. In a lineage forest: where the parent was last
+    /// seen.
+    std::uint32_t primary = no_index;
+    std::uint64_t tick = 0;            ///< lineage tick: when the block became inactive
+    std::uint32_t children = 0;        ///< lineage: nodes linked to this one
+    std::uint32_t sibling = no_index;  ///< lineage: the next block of the same node
+
+    inline SlotWord word() const noexcept { return {word_bits.load(std::memory_order_relaxed)}; }
+    inline void set_word(SlotWord word) noexcept {
+        word_bits.store(word.bits, std::memory_order_relaxed);
+    }
+    inline BlockState state() const noexcept { return word().state(); }
+};
+static_assert(sizeof(Slot) == 64);
+
+/// The slots of a store, on large pages where the system offers them.
+class SlotArray {
+  public:
+    explicit SlotArray(std::size_t count);
+    SlotArray(const SlotArray&) = delete;
+    SlotArray& operator=(const SlotArray&) = delete;
+    ~SlotArray();
+    inline Slot& operator[](std::size_t index) const noexcept { return slots_[index]; }
+    inline std::size_t size() const noexcept { return count_; }
+
+  private:
+    Slot* slots_;
+    std::size_t count_;
+};
+
+}  // namespace kvbm::detail::blocks

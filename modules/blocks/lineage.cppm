@@ -133,7 +133,7 @@ class GhostTable {
     struct Free {
         void operator()(void* memory) const noexcept { std::free(memory); }
     };
-    static std::size_t buckets_count(std::size_t capacity) noexcept { return capacity + 1; }
+    static std::size_t buckets_count(std::size_t capacity) noexcept { return capacity; }
     std::size_t bucket(const LineageKey& key) const noexcept;
 
     std::uint64_t multiplier_;

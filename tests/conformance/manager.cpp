@@ -512,10 +512,6 @@ Value ManagerMachine::has_block(const Fields& args) {
 
 Start start_manager(const Fields& header, const Fields& config) {
     Start start;
-    start.not_built = backend_not_built(config);
-    if (!start.not_built.empty()) {
-        return start;
-    }
     MetricsOrder metrics(header);
     Forest forest(config, start);
     auto manager = make_manager(config);

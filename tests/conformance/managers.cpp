@@ -27,17 +27,36 @@ import kvbm.registry;
 namespace kvbm::conformance {
 namespace {
 
-/// A backend by its name in recordings. Null: its policy is not built yet.
+/// A backend by its name in recordings.
 struct Backend {
     std::string_view name;
-    void (*choose)(BlockManagerBuilder<Tier>& builder);
+    void (*choose)(BlockManagerBuilder<Tier>& builder, const Fields& config);
 };
 
+void choose_multi_lru(BlockManagerBuilder<Tier>& builder, const Fields& config) {
+    const std::vector<std::uint64_t> thresholds = config.numbers("thresholds");
+    if (thresholds.size() != 3 || std::ranges::max(thresholds) > 15) {
+        config.refuse("needs three thresholds up to 15");
+        return;
+    }
+    const auto threshold = [&](std::size_t i) { return static_cast<std::uint32_t>(thresholds[i]); };
+    builder.with_multi_lru_backend_custom_thresholds(threshold(0), threshold(1), threshold(2));
+}
+
 constexpr std::array backends{
-    Backend{"hashmap", [](BlockManagerBuilder<Tier>& builder) { builder.with_hashmap_backend(); }},
-    Backend{"lineage_fifo", nullptr}, Backend{"lineage_tick", nullptr},
-    Backend{"lru", [](BlockManagerBuilder<Tier>& builder) { builder.with_lru_backend(); }},
-    Backend{"multi_lru", nullptr}};
+    Backend{"hashmap", [](BlockManagerBuilder<Tier>& builder,
+                          const Fields&) { builder.with_hashmap_backend(); }},
+    Backend{"lineage_fifo",
+            [](BlockManagerBuilder<Tier>& builder, const Fields&) {
+                builder.with_lineage_backend_eviction(LineageEviction::fifo);
+            }},
+    Backend{"lineage_tick",
+            [](BlockManagerBuilder<Tier>& builder, const Fields&) {
+                builder.with_lineage_backend_eviction(LineageEviction::tick);
+            }},
+    Backend{"lru",
+            [](BlockManagerBuilder<Tier>& builder, const Fields&) { builder.with_lru_backend(); }},
+    Backend{"multi_lru", choose_multi_lru}};
 
 using Counter = std::uint64_t MetricsSnapshot::*;
 using Gauge = std::int64_t MetricsSnapshot::*;
@@ -92,14 +111,6 @@ std::optional<BlockDuplicationPolicy> read_policy(const Fields& config) {
 
 }  // namespace
 
-std::string backend_not_built(const Fields& config) {
-    const Backend* backend = find_backend(config);
-    if (backend == nullptr || backend->choose != nullptr) {
-        return "";
-    }
-    return "the backend " + std::string(backend->name) + " is not built yet";
-}
-
 std::optional<ReplayedManager> make_manager(const Fields& config) {
     constexpr std::size_t capacity_max = std::size_t{1} << 28;
     const Backend* backend = find_backend(config);
@@ -122,7 +133,10 @@ std::optional<ReplayedManager> make_manager(const Fields& config) {
         .registry(BlockRegistry::builder().frequency_tracker(tracker).build())
         .duplication_policy(*policy)
         .with_default_reset_on_release(reset_on_release);
-    backend->choose(builder);
+    backend->choose(builder, config);
+    if (config.trouble().any()) {
+        return std::nullopt;
+    }
     auto manager = builder.build();
     if (!manager) {
         config.refuse("makes no manager: " + manager.error().message());

@@ -57,9 +57,6 @@ struct ReplayedManager {
     BlockManager<Tier> manager;
 };
 
-/// Why the configured backend cannot be replayed yet; empty if it can. An unknown one is trouble.
-std::string backend_not_built(const Fields& config);
-
 /// The manager of a configuration. Notes trouble and gives nothing for one that cannot be built.
 std::optional<ReplayedManager> make_manager(const Fields& config);
 

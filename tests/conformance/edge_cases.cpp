@@ -65,33 +65,52 @@ std::pair<std::string, Numbers> without_numbers(std::string_view text) {
 
 using Builder = BlockManagerBuilder<Tier>;
 
-/// What a case sets beside a registry and a block count. Null: its backend is not built yet.
+enum class Registry { none, plain, with_tracker };
+
+/// What a case sets beside a registry and a block count.
 struct BuilderCase {
     std::string_view pattern;
-    bool with_registry;
+    Registry registry;
     bool with_block_count;
     void (*set)(Builder& builder, const Numbers& numbers);
 };
 
+std::uint32_t threshold(std::size_t number) {
+    return static_cast<std::uint32_t>(number);
+}
+
 constexpr std::array builder_cases{
-    BuilderCase{"only block_count # and a registry", true, false,
+    BuilderCase{"only block_count # and a registry", Registry::plain, false,
                 [](Builder& builder, const Numbers& numbers) { builder.block_count(numbers[0]); }},
-    BuilderCase{"registry missing", false, true, [](Builder&, const Numbers&) {}},
-    BuilderCase{"block_count missing", true, false, [](Builder&, const Numbers&) {}},
-    BuilderCase{"registry and block_count missing", false, false, [](Builder&, const Numbers&) {}},
-    BuilderCase{"block_count #", true, false,
+    BuilderCase{"registry missing", Registry::none, true, [](Builder&, const Numbers&) {}},
+    BuilderCase{"block_count missing", Registry::plain, false, [](Builder&, const Numbers&) {}},
+    BuilderCase{"registry and block_count missing", Registry::none, false,
+                [](Builder&, const Numbers&) {}},
+    BuilderCase{"block_count #", Registry::plain, false,
                 [](Builder& builder, const Numbers& numbers) { builder.block_count(numbers[0]); }},
     BuilderCase{
-        "reject, block_size #", true, true,
+        "reject, block_size #", Registry::plain, true,
         [](Builder& builder, const Numbers& numbers) {
             builder.duplication_policy(BlockDuplicationPolicy::reject).block_size(numbers[0]);
         }},
-    BuilderCase{"block_size #", true, true,
+    BuilderCase{"block_size #", Registry::plain, true,
                 [](Builder& builder, const Numbers& numbers) { builder.block_size(numbers[0]); }},
-    BuilderCase{"multi_lru without frequency tracking", true, true, nullptr},
-    BuilderCase{"multi_lru with frequency tracking", true, true, nullptr},
-    BuilderCase{"multi_lru thresholds #,#,#", true, true, nullptr},
-    BuilderCase{"lineage fifo", true, true, nullptr}};
+    BuilderCase{"multi_lru without frequency tracking", Registry::plain, true,
+                [](Builder& builder, const Numbers&) { builder.with_multi_lru_backend(); }},
+    BuilderCase{"multi_lru with frequency tracking", Registry::with_tracker, true,
+                [](Builder& builder, const Numbers&) { builder.with_multi_lru_backend(); }},
+    BuilderCase{"multi_lru thresholds #,#,#", Registry::with_tracker, true,
+                [](Builder& builder, const Numbers& numbers) {
+                    builder.with_multi_lru_backend_custom_thresholds(
+                        threshold(numbers[0]), threshold(numbers[1]), threshold(numbers[2]));
+                }},
+    BuilderCase{"lineage fifo", Registry::plain, true, [](Builder& builder, const Numbers&) {
+                    builder.with_lineage_backend_eviction(LineageEviction::fifo);
+                }}};
+
+BlockRegistry with_tracker() {
+    return BlockRegistry::builder().frequency_tracker(FrequencyTrackingCapacity::small).build();
+}
 
 Object built(const Builder& builder) {
     const auto manager = builder.build();
@@ -115,13 +134,9 @@ void replay_builders(const Fields& document, Report& report) {
             vector.refuse("builds a manager in an unknown way");
             return;
         }
-        if (found->set == nullptr) {
-            report.skip("its backend is not built yet");
-            continue;
-        }
         Builder builder = BlockManager<Tier>::builder();
-        if (found->with_registry) {
-            builder.registry(BlockRegistry());
+        if (found->registry != Registry::none) {
+            builder.registry(found->registry == Registry::plain ? BlockRegistry() : with_tracker());
         }
         if (found->with_block_count) {
             builder.block_count(vector.has("ok") ? vector.object("ok").size("total_blocks")
@@ -203,8 +218,16 @@ Refusal build_with_block_size(const Numbers& numbers) {
     return refusal_of(builder.build());
 }
 
+Refusal build_with_thresholds(const Numbers& numbers) {
+    Builder builder = BlockManager<Tier>::builder();
+    builder.registry(with_tracker())
+        .block_count(1)
+        .with_multi_lru_backend_custom_thresholds(threshold(numbers[0]), threshold(numbers[1]),
+                                                  threshold(numbers[2]));
+    return refusal_of(builder.build());
+}
+
 constexpr std::string_view requests = "requests are not built yet";
-constexpr std::string_view policies = "its backend is not built yet";
 
 constexpr std::array panic_cases{
     PanicCase{"plh_position_limit",
@@ -249,8 +272,8 @@ constexpr std::array panic_cases{
         },
         ""},
     PanicCase{"builder_block_size", build_with_block_size, ""},
-    PanicCase{"builder_thresholds", nullptr, policies},
-    PanicCase{"lineage_fragment_collision", nullptr, policies},
+    PanicCase{"builder_thresholds", build_with_thresholds, ""},
+    PanicCase{"lineage_fragment_collision", nullptr, "two hashes may share a lineage key"},
     PanicCase{"append_token_limit", nullptr, requests},
     PanicCase{"drop_unassigned_not_idle", nullptr, requests},
     PanicCase{"final_token_after_budget_used", nullptr, requests},

@@ -6,15 +6,24 @@ function(_kvbm_no_more_arguments)
   endif()
 endfunction()
 
-# kvbm_add_tests(SOURCES a_test.cpp b_prop.cpp ... [LIBRARIES ...])
+# kvbm_add_tests(SOURCES a_test.cpp b_prop.cpp ... [LIBRARIES ...] [SIM])
 #
 # One GoogleTest program per source, named after its directory and stem. The suffix of the file decides the label:
-# _test unit, _prop prop, _model_prop model, _static static, _white_test unit.
+# _test unit, _prop prop, _model_prop model, _static static, _white_test unit. SIM: the programs link kvbm_sim in place
+# of kvbm, and are left out where that is not built.
 function(kvbm_add_tests)
-  cmake_parse_arguments(PARSE_ARGV 0 ARG "" "" "SOURCES;LIBRARIES;LABELS;DEFINITIONS")
+  cmake_parse_arguments(PARSE_ARGV 0 ARG "SIM" "" "SOURCES;LIBRARIES;LABELS;DEFINITIONS")
   _kvbm_no_more_arguments()
   cmake_path(GET CMAKE_CURRENT_SOURCE_DIR FILENAME directory)
-  foreach(source IN LISTS ARG_SOURCES)
+  set(core kvbm::kvbm)
+  set(built ${ARG_SOURCES})
+  if(ARG_SIM)
+    set(core kvbm_sim)
+    if(NOT KVBM_BUILD_SIM)
+      set(built)
+    endif()
+  endif()
+  foreach(source IN LISTS built)
     cmake_path(GET source STEM stem)
     set(target kvbm_${directory}_${stem})
     if(ARG_LABELS)
@@ -31,7 +40,7 @@ function(kvbm_add_tests)
       message(FATAL_ERROR "${source}: a test file ends in _test, _prop, _model_prop or _static")
     endif()
     add_executable(${target} ${source})
-    target_link_libraries(${target} PRIVATE kvbm::kvbm ${ARG_LIBRARIES} rapidcheck rapidcheck_gtest
+    target_link_libraries(${target} PRIVATE ${core} ${ARG_LIBRARIES} rapidcheck rapidcheck_gtest
       GTest::gtest_main)
     target_compile_definitions(${target} PRIVATE KVBM_SOURCE_DIR="${PROJECT_SOURCE_DIR}" ${ARG_DEFINITIONS})
     gtest_discover_tests(${target} TEST_PREFIX ${directory}. DISCOVERY_MODE PRE_TEST

@@ -1,13 +1,14 @@
-//! kvbm.core:sync: the locks of the library, in one place.
+//! kvbm.core:sync: the locks of the library and its pause points, in one place.
 //!
-//! Every lock that guards a store or a registry is a `Mutex`, so that a test build can replace this
-//! file to check lock orders or to schedule threads. The count of acquisitions costs one plain
-//! store under the lock; counting tests read it to prove "one lock per call".
+//! The test-only library kvbm_sim has sync_sim.cppm instead: there locks check their order, and a
+//! pause point may park its thread. The count of acquisitions costs one plain store under the lock;
+//! counting tests read it to prove "one lock per call".
 module;
 
 #include <cstdint>
 #include <mutex>
 #include <shared_mutex>
+#include <string_view>
 
 export module kvbm.core:sync;
 
@@ -43,5 +44,9 @@ export using SharedMutex = std::shared_mutex;
 export using SharedLock = std::shared_lock<SharedMutex>;
 /// Holds a SharedMutex for a scope, alone. For the layers above, not for users.
 export using ExclusiveLock = std::unique_lock<SharedMutex>;
+
+/// A named place between two steps that another thread can come between. Nothing at all here; in
+/// kvbm_sim a test may park the thread. For the layers above, not for users.
+export constexpr void pause_point(std::string_view) noexcept {}
 
 }  // namespace kvbm::detail::core

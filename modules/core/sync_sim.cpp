@@ -1,0 +1,249 @@
+module;
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <compare>
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <source_location>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+module kvbm.core;
+
+namespace kvbm::detail::core {
+
+namespace {
+
+[[noreturn]] void fail(const std::string& text) noexcept {
+    std::fprintf(stderr, "kvbm_sim: %s\n", text.c_str());
+    std::fflush(stderr);
+    std::abort();
+}
+
+// --- lock orders ---
+
+/// The locks of one thread, in the order in which it took them.
+struct Held {
+    static constexpr std::size_t most = 16;
+    std::array<const LockIdentity*, most> locks{};
+    std::size_t size = 0;
+};
+
+Held& held() noexcept {
+    static thread_local Held locks;
+    return locks;
+}
+
+/// A lock, or with number 0 a kind of lock.
+struct Node {
+    std::uint64_t number = 0;
+    std::string_view file;
+    std::uint_least32_t line = 0;
+    friend auto operator<=>(const Node&, const Node&) = default;
+};
+
+Node lock_node(const LockIdentity& lock) {
+    return {lock.number, lock.file, lock.line};
+}
+Node kind_node(const LockIdentity& lock) {
+    return {0, lock.file, lock.line};
+}
+
+std::string to_string(const Node& node) {
+    const auto name = node.file.substr(node.file.rfind('/') + 1);
+    return std::string(name) + ":" + std::to_string(node.line) +
+           (node.number == 0 ? "" : " (lock " + std::to_string(node.number) + ")");
+}
+
+/// Which lock was taken under which, over the whole run.
+class OrderGraph {
+  public:
+    /// Notes that `second` is taken under `first`. Fails when the reverse was ever possible.
+    void add(const Node& first, const Node& second) {
+        const std::lock_guard lock(mutex_);
+        if (!taken_under_[first].insert(second).second) {
+            return;
+        }
+        std::set<Node> seen;
+        std::vector<Node> path{second};
+        if (leads_to(second, first, seen, path)) {
+            std::string text = "lock order closes a circle: " + to_string(first);
+            for (const Node& node : path) {
+                text += " > " + to_string(node);
+            }
+            fail(text);
+        }
+    }
+
+  private:
+    bool leads_to(const Node& from, const Node& wanted, std::set<Node>& seen,
+                  std::vector<Node>& path) const {
+        const auto next = taken_under_.find(from);
+        if (next == taken_under_.end() || !seen.insert(from).second) {
+            return false;
+        }
+        for (const Node& node : next->second) {
+            path.push_back(node);
+            if (node == wanted || leads_to(node, wanted, seen, path)) {
+                return true;
+            }
+            path.pop_back();
+        }
+        return false;
+    }
+
+    std::mutex mutex_;
+    std::map<Node, std::set<Node>> taken_under_;
+};
+
+OrderGraph& orders() {
+    static OrderGraph graph;
+    return graph;
+}
+
+}  // namespace
+
+LockIdentity::LockIdentity(const std::source_location& made) noexcept
+    : number(0), file(made.file_name()), line(made.line()) {
+    static std::atomic<std::uint64_t> locks{0};
+    number = locks.fetch_add(1, std::memory_order_relaxed) + 1;
+}
+
+void about_to_lock(const LockIdentity& lock) noexcept {
+    const Held& mine = held();
+    for (const LockIdentity* other : std::span(mine.locks).first(mine.size)) {
+        if (other == &lock) {
+            fail("a thread takes a lock that it has: " + to_string(lock_node(lock)));
+        }
+        const bool one_kind = kind_node(*other) == kind_node(lock);
+        orders().add(one_kind ? lock_node(*other) : kind_node(*other),
+                     one_kind ? lock_node(lock) : kind_node(lock));
+    }
+}
+
+void locked(const LockIdentity& lock) noexcept {
+    Held& mine = held();
+    if (mine.size == Held::most) {
+        fail("a thread holds more locks than can be checked");
+    }
+    mine.locks[mine.size++] = &lock;
+}
+
+void about_to_unlock(const LockIdentity& lock) noexcept {
+    Held& mine = held();
+    const auto end = mine.locks.begin() + static_cast<std::ptrdiff_t>(mine.size);
+    const auto at = std::find(mine.locks.begin(), end, &lock);
+    if (at == end) {
+        fail("a thread gives back a lock that it does not have: " + to_string(lock_node(lock)));
+    }
+    std::copy(at + 1, end, at);
+    --mine.size;
+}
+
+std::size_t locks_held() noexcept {
+    return held().size;
+}
+
+// --- pause points ---
+
+struct ParkingPlace {
+    ParkingPlace(std::string_view name, std::size_t others) : point(name), pass(others) {}
+    const std::string point;
+    const std::size_t pass;
+    std::size_t arrivals = 0;
+    bool occupied = false;
+    bool open = false;
+};
+
+namespace {
+
+/// All parkings of the process. The count lets threads go by without a lock while there are none.
+struct Lot {
+    std::mutex mutex;
+    std::condition_variable changed;
+    std::vector<std::shared_ptr<ParkingPlace>> places;
+    std::atomic<std::size_t> places_count{0};
+};
+
+Lot& lot() {
+    static Lot all;
+    return all;
+}
+
+template <class Condition>
+void wait(std::unique_lock<std::mutex>& lock, const ParkingPlace& place,
+          const Condition& condition) {
+    constexpr std::chrono::seconds patience{60};
+    if (!lot().changed.wait_for(lock, patience, condition)) {
+        fail("waited a minute at pause point " + place.point);
+    }
+}
+
+}  // namespace
+
+void pause_point(std::string_view name) noexcept {
+    Lot& all = lot();
+    if (all.places_count.load(std::memory_order_relaxed) == 0) {
+        return;
+    }
+    std::unique_lock lock(all.mutex);
+    std::shared_ptr<ParkingPlace> free;
+    for (const auto& place : all.places) {
+        if (place->point == name && ++place->arrivals > place->pass && !place->occupied &&
+            !place->open && free == nullptr) {
+            free = place;
+        }
+    }
+    if (free != nullptr) {
+        free->occupied = true;
+        all.changed.notify_all();
+        wait(lock, *free, [&] { return free->open; });
+    }
+}
+
+Parking::Parking(std::string_view point, std::size_t pass)
+    : place_(std::make_shared<ParkingPlace>(point, pass)) {
+    Lot& all = lot();
+    const std::lock_guard lock(all.mutex);
+    all.places.push_back(place_);
+    all.places_count.fetch_add(1, std::memory_order_relaxed);
+}
+
+Parking::~Parking() {
+    let_go();
+    Lot& all = lot();
+    const std::lock_guard lock(all.mutex);
+    std::erase(all.places, place_);
+    all.places_count.fetch_sub(1, std::memory_order_relaxed);
+}
+
+void Parking::await() const {
+    std::unique_lock lock(lot().mutex);
+    wait(lock, *place_, [&] { return place_->occupied; });
+}
+
+std::size_t Parking::arrivals() const {
+    const std::lock_guard lock(lot().mutex);
+    return place_->arrivals;
+}
+
+void Parking::let_go() {
+    Lot& all = lot();
+    const std::lock_guard lock(all.mutex);
+    place_->open = true;
+    all.changed.notify_all();
+}
+
+}  // namespace kvbm::detail::core

@@ -27,16 +27,29 @@ void uncache_to_reset(Store& store, std::uint32_t slot_index, Gone& gone) noexce
     store.to_reset(slot_index);
 }
 
-/// Gives up a strong reference on a primary; with the last it becomes inactive, or reset if its
-/// flag says so.
-void drop_primary(Store& store, std::uint32_t slot_index, Gone& gone) noexcept {
-    Slot& slot = store.slots[slot_index];
-    // Acquire: pairs with the release of copies dropped without the lock.
-    if (slot.references.load(std::memory_order_acquire) > 1) {
-        slot.references.fetch_sub(1, std::memory_order_release);
-        return;
+/// Gives up a strong reference, with the lock held. True: it was the last, and the slot is the
+/// caller's alone.
+bool give_up_reference(Slot& slot) noexcept {
+    // A lone reference stays alone: it is this caller's, and lookups make others under the lock
+    // only. Acquire: pairs with the release of copies dropped without the lock.
+    if (slot.references.load(std::memory_order_acquire) != 1) {
+        core::pause_point("blocks.drop.counted");
+        // Of several, the others may go without the lock meanwhile: the count as it falls decides.
+        if (slot.references.fetch_sub(1, std::memory_order_acq_rel) != 1) {
+            return false;
+        }
     }
     slot.references.store(0, std::memory_order_relaxed);
+    return true;
+}
+
+/// Gives up a strong reference on a primary; with the last it becomes inactive, or reset if its
+/// flag says so. Gives whether it was the last.
+bool drop_primary(Store& store, std::uint32_t slot_index, Gone& gone) noexcept {
+    Slot& slot = store.slots[slot_index];
+    if (!give_up_reference(slot)) {
+        return false;
+    }
     if (slot.word().evict_on_reset()) {
         store.inactive.leave_index(slot_index);
         store.index.erase(store.index.probe(slot.hash), slot_index);
@@ -45,26 +58,31 @@ void drop_primary(Store& store, std::uint32_t slot_index, Gone& gone) noexcept {
         slot.set_word(slot.word().with(BlockState::inactive));
         store.inactive.insert(slot_index);
     }
+    return true;
 }
 
 /// Gives up a strong reference on a duplicate; with the last it is reset, and then lets its primary
 /// go.
 void drop_duplicate(Store& store, std::uint32_t slot_index, Gone& gone) noexcept {
     Slot& slot = store.slots[slot_index];
-    if (slot.references.load(std::memory_order_acquire) > 1) {
-        slot.references.fetch_sub(1, std::memory_order_release);
+    if (!give_up_reference(slot)) {
         return;
     }
-    slot.references.store(0, std::memory_order_relaxed);
     const std::uint32_t primary = slot.primary;
     slot.primary = no_index;
     uncache_to_reset(store, slot_index, gone);
-    drop_primary(store, primary, gone);
+    static_cast<void>(drop_primary(store, primary, gone));
 }
 
-/// The effect of one dropped guard, with the lock held.
-Gone drop(Store& store, GuardKind kind, const RawGuard& guard) noexcept {
+/// What a drop under the lock did.
+struct Drop {
     Gone gone;
+    bool superseded = false;  ///< a primary that somebody else holds stays as it is
+};
+
+/// The effect of one dropped guard, with the lock held.
+Drop drop(Store& store, GuardKind kind, const RawGuard& guard) noexcept {
+    Drop done;
     const auto slot_index = static_cast<std::uint32_t>(guard.id);
     switch (kind) {
         case GuardKind::mutable_block:
@@ -78,13 +96,13 @@ Gone drop(Store& store, GuardKind kind, const RawGuard& guard) noexcept {
         case GuardKind::immutable_block:
         case GuardKind::pin:
             if (registered_slot_of(guard).state() == BlockState::primary) {
-                drop_primary(store, slot_index, gone);
+                done.superseded = !drop_primary(store, slot_index, done.gone);
             } else {
-                drop_duplicate(store, slot_index, gone);
+                drop_duplicate(store, slot_index, done.gone);
             }
             break;
     }
-    return gone;
+    return done;
 }
 
 /// After unlocking: presence and entry of the blocks that are gone. Another thread may have ended
@@ -153,7 +171,7 @@ void Engine::release(GuardKind kind, std::span<RawGuard> guards, ReleaseOrder or
             return;
         }
         ++dropped;
-        const Gone gone = drop(store, kind, guard);
+        const Gone gone = drop(store, kind, guard).gone;
         any_gone = any_gone || gone.blocks != 0;
         guard = pack(gone);
     });
@@ -162,6 +180,7 @@ void Engine::release(GuardKind kind, std::span<RawGuard> guards, ReleaseOrder or
     const TierId tier = store.tier;
     const bool dead = store.is_dead();
     lock.unlock();
+    core::pause_point("blocks.release.unlocked");
 
     if (any_gone) {
         in_order(guards, order, [&](const RawGuard& record) { settle(unpack(record), tier); });
@@ -174,7 +193,6 @@ void Engine::release(GuardKind kind, std::span<RawGuard> guards, ReleaseOrder or
 void Engine::release(GuardKind kind, RawGuard guard) noexcept {
     Store& store = *guard.store;
     const bool shared = kind == GuardKind::immutable_block || kind == GuardKind::pin;
-    bool saw_last = false;
     if (shared) {
         if (kind == GuardKind::immutable_block) {
             // First: with the reference gone, the store may be gone.
@@ -184,22 +202,22 @@ void Engine::release(GuardKind kind, RawGuard guard) noexcept {
         std::uint32_t references = slot.references.load(std::memory_order_relaxed);
         while (references > 1) {
             // Release: what this thread did with the block happens before its last drop. Pairs with
-            // drop_primary().
+            // give_up_reference().
             if (slot.references.compare_exchange_weak(references, references - 1,
                                                       std::memory_order_release,
                                                       std::memory_order_relaxed)) {
                 return;
             }
         }
-        saw_last = true;
+        core::pause_point("blocks.release.last");
     }
     Lock lock(store.mutex);
-    if (saw_last && store.slots[guard.id].references.load(std::memory_order_relaxed) > 1) {
+    const auto [gone, superseded] = drop(store, kind, guard);
+    if (superseded) {
         // A lookup was quicker: it revived the block that this drop was about to give up.
         store.counters.eager_primary_to_inactive_add(1);
         store.counters.release_primary_noop_add(1);
     }
-    const Gone gone = drop(store, kind, guard);
     if (!shared) {
         count_dropped(store, kind, 1);
     }
@@ -207,6 +225,7 @@ void Engine::release(GuardKind kind, RawGuard guard) noexcept {
     const TierId tier = store.tier;
     const bool dead = store.is_dead();
     lock.unlock();
+    core::pause_point("blocks.release.unlocked");
 
     settle(gone, tier);
     if (dead) {

@@ -330,7 +330,10 @@ class WeakBlock {
     }
 
     inline explicit operator bool() const noexcept { return raw_.store != nullptr; }
-    inline const SequenceHash& sequence_hash() const noexcept { return handle_.seq_hash(); }
+    inline const SequenceHash& sequence_hash() const noexcept {
+        expects(raw_.store != nullptr, "a guard that is used is not empty");
+        return handle_.seq_hash();
+    }
     inline ManagerId manager_id() const noexcept {
         expects(raw_.store != nullptr, "a guard that is used is not empty");
         return detail::blocks::Engine::id(*raw_.store);

@@ -211,6 +211,19 @@ TEST(TinyLfuSketch, capacity_zero_has_one_word_and_decays_at_once) {
     EXPECT_LE(sketch.estimate(small_key(1)), 1u);
 }
 
+TEST(TinyLfuSketch, capacity_one_has_one_word_and_decays_at_ten) {
+    TinyLfuSketch sketch(1, SketchLayout::compat);
+
+    increment(sketch, small_key(1), 9);
+    const auto before = sketch.estimate(small_key(1));
+    sketch.increment(small_key(1));
+
+    EXPECT_EQ(sketch.words().size(), 1u);
+    EXPECT_EQ(before, 9u);
+    EXPECT_EQ(sketch.estimate(small_key(1)), 5u);
+    EXPECT_EQ(sketch.size(), 5u);
+}
+
 TEST(TinyLfuSketch, blocked_rounds_its_words_up_to_whole_lines) {
     EXPECT_EQ(TinyLfuSketch(0).words().size(), 8u);
     EXPECT_EQ(TinyLfuSketch(1).words().size(), 8u);

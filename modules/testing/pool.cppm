@@ -5,9 +5,10 @@
 //! tier G2. Their block ids and hashes coincide, so that whatever is mixed up shows.
 //!
 //!   PoolCommand   one public operation; names the guards it takes by their place among the live
-//!   PoolModel     what each command must give, by blocks.md sections 2 to 13; policies LRU and
-//!   FIFO PoolHarness   runs a command on the model and on real managers; the first difference as
-//!   text
+//!   PoolModel     what each command must give, by blocks.md sections 2 to 13
+//!   PoolHarness   runs a command on the model and on real managers; the first difference as text
+//!
+//! The registry counts touches exactly up to 15, and model and managers see the same counts.
 //!
 //! What a script holds are *holdings*: lists of guards, pins, weak blocks, handles. Any number
 //! names one: it is folded over those of the kind that the command needs.
@@ -31,6 +32,7 @@ export module kvbm.testing:pool;
 export import kvbm.blocks;
 
 import :bytes;
+import :policy;
 
 namespace kvbm::testing {
 
@@ -43,18 +45,21 @@ export inline constexpr std::size_t pool_block_size = 4;
 export struct PoolConfig {
     std::size_t block_count = 1;
     bool reject = false;            ///< duplication policy
-    bool hashmap = false;           ///< FIFO instead of LRU
     bool reset_on_release = false;  ///< the default of the flag
+    PolicyConfig policy;
 };
 
 /// What a script starts from.
 export struct PoolOptions {
     std::array<PoolConfig, pools_count> pools;
+    std::size_t hashes_first = 0;   ///< the first hash that commands name, of those there are
     std::size_t hashes_count = 16;  ///< hashes that commands name; a number beyond is folded
 };
 
-/// Hash number `index` of every script. The first 16 differ in a few bits only: equal low bits,
-/// equal chain hashes with other parents, positions on both sides of a mode.
+/// Hashes there are for scripts: families of eight that bring a policy or an index into trouble.
+export inline constexpr std::size_t pool_hashes_count = 64;
+export inline constexpr std::size_t pool_hash_family = 8;
+/// Hash number `index`, folded.
 export SequenceHash pool_hash(std::size_t index);
 
 /// What must exist for a command to be allowed.
@@ -151,6 +156,16 @@ export struct RegisterOne {
     static constexpr PoolNeed need = PoolNeed::own_complete_list;
     std::size_t holding = 0;
     static constexpr void fields(auto& c, auto&& field) { field(c.holding, 256); }
+};
+/// BlockManager::register_blocks_into a list of immutable blocks of the pool, a new one if there is
+/// none.
+export struct RegisterInto {
+    static constexpr std::string_view name = "register_into";
+    static constexpr PoolNeed need = PoolNeed::own_complete_list;
+    std::size_t holding = 0, other = 0;
+    static constexpr void fields(auto& c, auto&& field) {
+        field(c.holding, 256), field(c.other, 256);
+    }
 };
 /// register_blocks, or register_block with the last, at the other manager of the same tier.
 export struct RegisterForeign {
@@ -363,20 +378,21 @@ export struct TransferHash {
     std::size_t hash = 0;
     static constexpr void fields(auto& c, auto&& field) { field(c.hash, 64); }
 };
-/// BlockRegistry::touch.
+/// BlockRegistry::touch, so many times.
 export struct TouchHash {
     static constexpr std::string_view name = "touch_hash";
     static constexpr PoolNeed need = PoolNeed::nothing;
-    std::size_t hash = 0;
-    static constexpr void fields(auto& c, auto&& field) { field(c.hash, 64); }
+    std::size_t hash = 0, times = 0;
+    static constexpr void fields(auto& c, auto&& field) { field(c.hash, 64), field(c.times, 16); }
 };
 
 export using PoolCommand =
     std::variant<Allocate, AllocateWithEvictions, AllocateInto, StageAll, StageOne, ResetAll,
-                 ResetOne, Register, RegisterOne, RegisterForeign, Match, MatchInto, MatchScattered,
-                 Scan, ResetInactivePool, MoveManager, KillManager, Clone, Copy, Pin, CopyPin,
-                 Downgrade, CopyWeak, Upgrade, SetEvictOnReset, HandleOf, Drop, DropOne, SplitOff,
-                 TakeFront, Append, RegisterHashes, MatchHash, TransferHash, TouchHash>;
+                 ResetOne, Register, RegisterOne, RegisterInto, RegisterForeign, Match, MatchInto,
+                 MatchScattered, Scan, ResetInactivePool, MoveManager, KillManager, Clone, Copy,
+                 Pin, CopyPin, Downgrade, CopyWeak, Upgrade, SetEvictOnReset, HandleOf, Drop,
+                 DropOne, SplitOff, TakeFront, Append, RegisterHashes, MatchHash, TransferHash,
+                 TouchHash>;
 
 /// Longest list of hashes in a decoded command.
 export inline constexpr std::size_t pool_hashes_max = 7;
@@ -421,8 +437,8 @@ export struct ModelPool {
     bool store_alive = true;
     std::vector<ModelSlot> slots;
     std::deque<BlockId> reset;
-    std::vector<BlockId> inactive;  ///< the next victim first
-    MetricsSnapshot metrics;        ///< counters, and the gauge of immutable guards
+    PolicyModel inactive;
+    MetricsSnapshot metrics;  ///< counters, and the gauge of immutable guards
 
     /// The counters, and all gauges from the state.
     MetricsSnapshot snapshot() const;
@@ -450,9 +466,16 @@ export class PoolModel {
     std::size_t presence(const SequenceHash& hash, std::size_t pool) const;
     std::size_t hashes_count() const noexcept { return hashes_count_; }
     /// The hash a command names.
-    SequenceHash hash(std::size_t number) const { return pool_hash(number % hashes_count_); }
+    SequenceHash hash(std::size_t number) const {
+        return pool_hash(hashes_first_ + number % hashes_count_);
+    }
+    /// Touches of a hash so far, as far as the tracker counts.
+    std::uint32_t uses(const SequenceHash& hash) const;
     /// The holding a command names: number `n` among those of the kind, folded.
     std::optional<std::size_t> pick(Holding::Kind kind, std::size_t n) const;
+    /// The same among those of the kind and a pool.
+    std::optional<std::size_t> pick_in_pool(Holding::Kind kind, std::size_t pool,
+                                            std::size_t n) const;
     /// The same among lists of any kind.
     std::optional<std::size_t> pick_list(std::size_t n) const;
     /// The same among the other lists of the kind and pool of a list.
@@ -462,6 +485,7 @@ export class PoolModel {
     friend struct PoolModelSteps;
     bool allows_holding(PoolNeed need, std::size_t n) const;
 
+    std::size_t hashes_first_;
     std::size_t hashes_count_;
     std::vector<ModelPool> pools_;
     std::vector<Holding> holdings_;

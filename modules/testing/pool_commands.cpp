@@ -118,29 +118,18 @@ std::vector<std::string_view> words_of(std::string_view line) {
 
 }  // namespace
 
-SequenceHash pool_hash(std::size_t index) {
-    const std::uint64_t number = index;
-    if (number >= 16) {
-        return must(SequenceHash::make(ChainHash{number * 0x9E37'79B9'7F4A'7C15U}, std::nullopt,
-                                       number % 3));
-    }
-    // Chain hashes that agree in their low 48 bits; pairs that differ in the parent alone.
-    constexpr std::array<std::uint64_t, 4> positions{0, 1, 255, 256};
-    const ChainHash chain{(number / 2 % 2) << 50 | 7};
-    return must(SequenceHash::make(chain, ChainHash{1 + number % 2}, positions[number / 4]));
-}
-
 PoolOptions decode_pool_options(ByteReader& bytes) {
     constexpr std::array<std::size_t, 8> block_counts{1, 2, 3, 4, 5, 8, 16, 64};
     PoolOptions options;
     for (auto& pool : options.pools) {
         pool.block_count = block_counts[bytes.below(block_counts.size())];
-        const std::size_t choices = bytes.below(8);
+        pool.policy = decode_policy(bytes);
+        const std::size_t choices = bytes.below(4);
         pool.reject = (choices & 1U) != 0;
-        pool.hashmap = (choices & 2U) != 0;
-        pool.reset_on_release = (choices & 4U) != 0;
+        pool.reset_on_release = (choices & 2U) != 0;
     }
-    options.hashes_count = 4U << bytes.below(4);
+    options.hashes_first = pool_hash_family * bytes.below(pool_hashes_count / pool_hash_family);
+    options.hashes_count = 4U << bytes.below(5);
     return options;
 }
 
@@ -163,11 +152,12 @@ std::string to_string(const PoolCommand& command) {
 }
 
 std::string to_string(const PoolOptions& options) {
-    std::string text = std::to_string(options.hashes_count) + " hashes";
+    std::string text = std::to_string(options.hashes_count) + " hashes from " +
+                       std::to_string(options.hashes_first) + " on";
     for (const auto& pool : options.pools) {
         text += "; " + std::to_string(pool.block_count) + " blocks";
         text += pool.reject ? ", reject" : ", allow";
-        text += pool.hashmap ? ", fifo" : ", lru";
+        text += ", " + to_string(pool.policy);
         text += pool.reset_on_release ? ", reset on release" : "";
     }
     return text;

@@ -143,7 +143,7 @@ std::optional<std::string> registry_difference(const BlockRegistry& registry,
     }
     std::vector<SequenceHash> all;
     for (std::size_t i = 0; i < model.hashes_count(); ++i) {
-        all.push_back(pool_hash(i));
+        all.push_back(model.hash(i));
     }
     const auto in_first = registry.check_presence<G1>(all);
     const auto in_second = registry.check_presence<G2>(all);

@@ -6,7 +6,6 @@ module;
 #include <cstdint>
 #include <iterator>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <set>
 #include <span>
@@ -28,26 +27,6 @@ namespace kvbm::testing {
 namespace {
 
 using Kind = Holding::Kind;
-
-/// Writes down each touch; counts exactly.
-class RecordingTracker final : public FrequencyTracker {
-  public:
-    void touch(const SequenceHash& key) override {
-        const std::lock_guard lock(mutex_);
-        touches_.push_back(key);
-    }
-    void touch(std::uint64_t) override {}
-    std::uint32_t count(const SequenceHash& key) const override {
-        const std::lock_guard lock(mutex_);
-        return static_cast<std::uint32_t>(std::ranges::count(touches_, key));
-    }
-    std::uint32_t count(std::uint64_t) const override { return 0; }
-    const std::vector<SequenceHash>& touches() const { return touches_; }
-
-  private:
-    mutable std::mutex mutex_;
-    std::vector<SequenceHash> touches_;
-};
 
 using Held =
     std::variant<MutableBlockList<G1>, CompleteBlockList<G1>, ImmutableBlockList<G1>, WeakBlock<G1>,
@@ -74,7 +53,7 @@ BlockManager<Tier> build(const PoolConfig& config, const BlockRegistry& registry
     builder.block_count(config.block_count).block_size(pool_block_size).registry(registry);
     builder.duplication_policy(config.reject ? BlockDuplicationPolicy::reject
                                              : BlockDuplicationPolicy::allow);
-    config.hashmap ? builder.with_hashmap_backend() : builder.with_lru_backend();
+    choose_backend(builder, config.policy);
     return must(builder.with_default_reset_on_release(config.reset_on_release).build());
 }
 
@@ -295,6 +274,25 @@ class PoolHarness::System {
             }));
         });
     }
+    std::string operator()(const RegisterInto& c) {
+        const std::size_t at = pick(Kind::complete_list, c.holding);
+        const auto into =
+            model.pick_in_pool(Kind::immutable_list, model.holdings()[at].pool, c.other);
+        return with<CompleteBlockList>(at, [&]<class Tier>(CompleteBlockList<Tier>& list) {
+            using Out = ImmutableBlockList<Tier>;
+            Out fresh;
+            Out& out = into ? std::get<Out>(held_[*into]) : fresh;
+            const std::size_t before = out.size();
+            const std::size_t given = list.size();
+            const std::size_t count = with_manager_of(at, list, [&](auto& manager) {
+                return must(manager.register_blocks_into(list, out));
+            });
+            if (count != given || out.size() != before + count || !list.empty()) {
+                return std::to_string(count) + " registered";
+            }
+            return into ? text(out) : keep(std::move(fresh));
+        });
+    }
     std::string operator()(const RegisterForeign& c) {
         const std::size_t at = pick(Kind::complete_list, c.holding);
         const std::size_t own = model.holdings()[at].pool;
@@ -459,7 +457,9 @@ class PoolHarness::System {
         return keep_handle(registry_.transfer_registration(model.hash(c.hash)));
     }
     std::string operator()(const TouchHash& c) {
-        registry_.touch(model.hash(c.hash));
+        for (std::size_t i = 0; i < c.times; ++i) {
+            registry_.touch(model.hash(c.hash));
+        }
         return {};
     }
     std::string operator()(const MoveManager& c) {

@@ -75,7 +75,9 @@ struct PoolModelSteps {
             auto& slot = p.slots[id];
             const bool primary = slot.state == BlockState::primary;
             if ((primary || slot.state == BlockState::inactive) && slot.hash == hash) {
-                std::erase(p.inactive, id);
+                if (!primary) {
+                    p.inactive.remove(hash);
+                }
                 slot.state = BlockState::primary;
                 ++slot.references;
                 return id;
@@ -96,7 +98,7 @@ struct PoolModelSteps {
             to_reset(p, id);
         } else {
             slot.state = BlockState::inactive;
-            p.inactive.push_back(id);
+            p.inactive.insert({slot.hash, id}, m.uses(slot.hash));
         }
     }
     void drop_guard(Kind kind, ModelPool& p, BlockId id) {
@@ -125,9 +127,9 @@ struct PoolModelSteps {
         p.metrics.allocations_from_reset += ids.size();
         p.metrics.evictions += count - ids.size();
         while (ids.size() < count) {
-            ids.push_back(p.inactive.front());
-            evicted.push_back(p.slots[ids.back()].hash);
-            p.inactive.erase(p.inactive.begin());
+            const auto victim = p.inactive.take();
+            ids.push_back(victim.id);
+            evicted.push_back(victim.hash);
         }
         for (const BlockId id : ids) {
             to_mutable(p, id);
@@ -163,11 +165,10 @@ struct PoolModelSteps {
     }
     std::string operator()(const ResetInactivePool& c) {
         auto& p = pool(c.pool);
-        const auto drained = std::exchange(p.inactive, {});
-        for (const BlockId id : drained) {
-            to_reset(p, id);
+        const std::string text = "drained " + std::to_string(p.inactive.size());
+        while (p.inactive.size() > 0) {
+            to_reset(p, p.inactive.take().id);
         }
-        const std::string text = "drained " + std::to_string(drained.size());
         return p.reset.size() == p.slots.size()
                    ? text
                    : text + ": Reset pool count mismatch: expected " +
@@ -266,6 +267,19 @@ struct PoolModelSteps {
         const auto results = register_all(pool(list.pool), std::span(&id, 1));
         hold(Kind::immutable_list, list.pool, results);
         return blocks_text(results);
+    }
+    std::string operator()(const RegisterInto& c) {
+        auto& list = holding(Kind::complete_list, c.holding);
+        const std::size_t index = list.pool;
+        const auto results = register_all(pool(index), std::exchange(list.ids, {}));
+        const auto into = m.pick_in_pool(Kind::immutable_list, index, c.other);
+        if (!into) {
+            hold(Kind::immutable_list, index, results);
+            return blocks_text(results);
+        }
+        auto& ids = m.holdings_[*into].ids;
+        ids.insert(ids.end(), results.begin(), results.end());
+        return blocks_text(ids);
     }
     std::string operator()(const RegisterForeign&) { return "foreign at 0"; }
 
@@ -488,7 +502,7 @@ struct PoolModelSteps {
         return m.hash(c.hash).to_hex();
     }
     std::string operator()(const TouchHash& c) {
-        m.touches_.push_back(m.hash(c.hash));
+        m.touches_.insert(m.touches_.end(), c.times, m.hash(c.hash));
         return {};
     }
     std::string operator()(const MoveManager&) { return {}; }

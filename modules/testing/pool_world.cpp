@@ -58,10 +58,12 @@ MetricsSnapshot ModelPool::snapshot() const {
     return values;
 }
 
-PoolModel::PoolModel(const PoolOptions& options) : hashes_count_(options.hashes_count) {
+PoolModel::PoolModel(const PoolOptions& options)
+    : hashes_first_(options.hashes_first), hashes_count_(options.hashes_count) {
     for (const auto& config : options.pools) {
         ModelPool pool;
         pool.config = config;
+        pool.inactive = PolicyModel(config.policy);
         pool.slots.resize(config.block_count);
         for (BlockId id = 0; id < config.block_count; ++id) {
             pool.reset.push_back(id);
@@ -152,6 +154,18 @@ std::size_t PoolModel::presence(const SequenceHash& hash, std::size_t pool) cons
         }
     }
     return blocks;
+}
+
+std::uint32_t PoolModel::uses(const SequenceHash& hash) const {
+    const auto touched = std::ranges::count(touches_, hash);
+    return static_cast<std::uint32_t>(std::min<std::ptrdiff_t>(touched, uses_max));
+}
+
+std::optional<std::size_t> PoolModel::pick_in_pool(Holding::Kind kind, std::size_t pool,
+                                                   std::size_t n) const {
+    return fold(holdings_, n, [&](std::size_t i) {
+        return holdings_[i].kind == kind && holdings_[i].pool == pool;
+    });
 }
 
 std::optional<std::size_t> PoolModel::pick(Holding::Kind kind, std::size_t n) const {

@@ -1,12 +1,15 @@
-// Any script of commands on three managers of one registry does what the plain tables say: results,
-// orders, errors, guards, slots, metrics, presence and touches, after each command.
+// Any script of commands on three managers of one registry does what the plain tables say, under
+// each eviction policy: results, orders, errors, guards, slots, metrics, presence and touches,
+// after each command. So many commands are executed, of each kind.
+#include <array>
 #include <cstddef>
 #include <cstdint>
-#include <map>
 #include <memory>
+#include <numeric>
 #include <optional>
 #include <ostream>
 #include <random>
+#include <set>
 #include <string>
 #include <type_traits>
 #include <utility>
@@ -25,15 +28,22 @@ namespace {
 
 using namespace kvbm::testing;
 
+rc::Gen<std::size_t> below(std::size_t limit) {
+    return rc::gen::inRange<std::size_t>(0, limit);
+}
+
+// Numbers of hashes are drawn one by one or as a run, which is what the neighbours of a chain are.
 struct DrawField {
-    void operator()(std::size_t& value, std::size_t limit) const {
-        value = *rc::gen::inRange<std::size_t>(0, limit);
-    }
+    void operator()(std::size_t& value, std::size_t limit) const { value = *below(limit); }
     void operator()(bool& value, std::size_t) const { value = *rc::gen::arbitrary<bool>(); }
     void operator()(std::vector<std::size_t>& values, std::size_t limit) const {
-        values = *rc::gen::resize(static_cast<int>(pool_hashes_max),
-                                  rc::gen::container<std::vector<std::size_t>>(rc::gen::resize(
-                                      100, rc::gen::inRange<std::size_t>(0, limit))));
+        const std::size_t count = *below(pool_hashes_max + 1);
+        if (*rc::gen::arbitrary<bool>()) {
+            values = *rc::gen::container<std::vector<std::size_t>>(count, below(limit));
+            return;
+        }
+        values.resize(count);
+        std::iota(values.begin(), values.end(), *below(limit));
     }
 };
 
@@ -44,34 +54,48 @@ PoolCommand draw() {
     return command;
 }
 
-// The ways into the deeper states are drawn more often.
-template <class Command>
-constexpr std::size_t weight_of() {
-    if constexpr (std::is_same_v<Command, Allocate> || std::is_same_v<Command, StageAll> ||
-                  std::is_same_v<Command, Register>) {
-        return 6;
-    } else if constexpr (std::is_same_v<Command, Match> || std::is_same_v<Command, Drop>) {
-        return 3;
-    }
-    return 1;
-}
-
-PoolCommand draw_command() {
+PoolCommand draw_any() {
     return []<class... C>(std::type_identity<std::variant<C...>>) {
-        std::vector<PoolCommand (*)()> draws;
-        (draws.insert(draws.end(), weight_of<C>(), &draw<C>), ...);
-        return draws[*rc::gen::inRange<std::size_t>(0, draws.size())]();
+        constexpr std::array draws{&draw<C>...};
+        return draws[*below(draws.size())]();
     }(std::type_identity<PoolCommand>{});
 }
 
+// One step on the way of a block from allocation to eviction, which random commands rarely take to
+// its end: what is staged is registered, what is mutable staged, and few guards are kept.
+PoolCommand draw_next(const PoolModel& model) {
+    constexpr std::size_t holdings_few = 6;
+    constexpr std::size_t blocks_few = 5;
+    const auto held = [&](Holding::Kind kind) { return model.pick(kind, 0).has_value(); };
+    if (model.holdings().size() > holdings_few && *rc::gen::arbitrary<bool>()) {
+        return Drop{model.pick(Holding::Kind::immutable_list, *below(256)).value_or(0),
+                    *rc::gen::arbitrary<bool>()};
+    }
+    if (held(Holding::Kind::complete_list) && *rc::gen::arbitrary<bool>()) {
+        return draw<Register>();
+    }
+    if (held(Holding::Kind::mutable_list) && *rc::gen::arbitrary<bool>()) {
+        return draw<StageAll>();
+    }
+    return AllocateWithEvictions{*below(pools_count), *below(blocks_few)};
+}
+
+// Commands that were executed, by kind.
+using Executed = std::array<std::size_t, std::variant_size_v<PoolCommand>>;
+
 struct Step final : rc::state::Command<PoolModel, PoolHarness> {
-    PoolCommand command = draw_command();
+    Step(const PoolModel& model, Executed* counts)
+        : executed(counts), command(*rc::gen::arbitrary<bool>() ? draw_any() : draw_next(model)) {}
+
+    Executed* executed;
+    PoolCommand command;
 
     void checkPreconditions(const PoolModel& model) const override {
         RC_PRE(model.allows(command));
     }
     void apply(PoolModel& model) const override { model.apply(command); }
     void run(const PoolModel&, PoolHarness& harness) const override {
+        ++executed->at(command.index());
         if (const auto difference = harness.run(command)) {
             RC_FAIL(*difference);
         }
@@ -79,35 +103,74 @@ struct Step final : rc::state::Command<PoolModel, PoolHarness> {
     void show(std::ostream& os) const override { os << to_string(command); }
 };
 
-PoolOptions draw_options() {
+PolicyConfig draw_policy(Policy policy) {
+    PolicyConfig config{policy};
+    if (policy == Policy::multi_lru) {
+        using Thresholds = std::array<std::uint32_t, 3>;
+        config.thresholds =
+            *rc::gen::element(Thresholds{3, 8, 15}, Thresholds{1, 2, 3}, Thresholds{2, 4, 6});
+    }
+    return config;
+}
+
+// Pool 0 allows duplicates, pool 1 rejects them, pool 2 does either.
+PoolOptions draw_options(Policy policy) {
     PoolOptions options;
     for (auto& pool : options.pools) {
-        pool.block_count = *rc::gen::element<std::size_t>(1, 2, 3, 5, 7, 16);
-        pool.reject = *rc::gen::arbitrary<bool>();
-        pool.hashmap = *rc::gen::arbitrary<bool>();
+        pool.block_count = *rc::gen::element<std::size_t>(1, 2, 3, 7, 16, 64);
         pool.reset_on_release = *rc::gen::weightedElement<bool>({{3, false}, {1, true}});
+        pool.policy = draw_policy(policy);
     }
-    options.hashes_count = *rc::gen::element<std::size_t>(3, 8, 16, 32);
+    options.pools[1].reject = true;
+    options.pools[2].reject = *rc::gen::arbitrary<bool>();
+    options.hashes_first = pool_hash_family * *below(pool_hashes_count / pool_hash_family);
+    options.hashes_count = *rc::gen::element<std::size_t>(3, 8, 16, 64);
     return options;
 }
 
-RC_GTEST_PROP(BlockManager, agrees_with_model, ()) {
-    const auto options = draw_options();
-    RC_LOG() << to_string(options) << "\n";
-    const PoolModel model(options);
-    const auto script = *rc::gen::scale(
-        3.0, rc::state::gen::commands(model, rc::state::gen::execOneOfWithArgs<Step>()));
-    PoolHarness harness(options);
+class BlockManagerModel : public testing::TestWithParam<Policy> {};
 
-    rc::state::runAll(script, model, harness);
+// 100 scripts of 1 to 300 commands.
+TEST_P(BlockManagerModel, agrees_with_model) {
+    constexpr int commands_max = 300;
+    constexpr std::size_t commands_promised = 10'000;
+    constexpr std::size_t evictions_promised = 100;
+    Executed executed{};
+    std::size_t evictions = 0;
 
-    if (const auto difference = harness.finish()) {
-        RC_FAIL(*difference);
+    const bool agrees = rc::check("BlockManager, " + std::string(name_of(GetParam())), [&] {
+        const auto options = draw_options(GetParam());
+        RC_LOG() << to_string(options) << "\n";
+        const PoolModel model(options);
+        const auto script = *rc::gen::resize(
+            commands_max, rc::state::gen::commands(model, [&](const PoolModel& state) {
+                return rc::state::gen::execOneOfWithArgs<Step>()(state, &executed);
+            }));
+        PoolHarness harness(options);
+
+        rc::state::runAll(script, model, harness);
+
+        for (std::size_t pool = 0; pool < pools_count; ++pool) {
+            evictions += harness.model().pool(pool).metrics.evictions;
+        }
+        if (const auto difference = harness.finish()) {
+            RC_FAIL(*difference);
+        }
+    });
+
+    ASSERT_TRUE(agrees);
+    EXPECT_GE(std::accumulate(executed.begin(), executed.end(), std::size_t{0}), commands_promised);
+    EXPECT_GE(evictions, evictions_promised);
+    for (std::size_t kind = 0; kind < executed.size(); ++kind) {
+        EXPECT_GT(executed[kind], 0u) << "command " << kind;
     }
 }
 
+INSTANTIATE_TEST_SUITE_P(Policies, BlockManagerModel, testing::ValuesIn(all_policies),
+                         [](const auto& info) { return std::string(name_of(info.param)); });
+
 RC_GTEST_PROP(PoolCommand, line_of_a_script_is_parsed_back, ()) {
-    const auto command = draw_command();
+    const auto command = draw_any();
     const auto line = to_string(command);
 
     const auto parsed = parse_pool_command(line);
@@ -127,9 +190,9 @@ TEST(PoolCommand, other_text_is_refused) {
 }
 
 // A fixed stream of bytes through the fuzzer's decoder: every command is executed, not only drawn.
-TEST(PoolHarness, executes_every_command) {
+TEST(PoolHarness, executes_every_command_that_bytes_can_spell) {
     std::mt19937_64 random(7);
-    std::map<std::size_t, std::size_t> executed;
+    Executed executed{};
     for (int script = 0; script < 25; ++script) {
         std::vector<std::uint8_t> input(1200);
         for (auto& byte : input) {
@@ -145,8 +208,38 @@ TEST(PoolHarness, executes_every_command) {
         ASSERT_EQ(harness.finish(), std::nullopt);
     }
 
-    for (std::size_t kind = 0; kind < std::variant_size_v<PoolCommand>; ++kind) {
+    for (std::size_t kind = 0; kind < executed.size(); ++kind) {
         EXPECT_GT(executed[kind], 0u) << "command " << kind;
+    }
+}
+
+// What the table of hashes says about itself.
+TEST(PoolHash, hashes_are_distinct_and_kin_as_told) {
+    std::set<kvbm::SequenceHash> distinct;
+    for (std::size_t i = 0; i < pool_hashes_count; ++i) {
+        distinct.insert(pool_hash(i));
+    }
+    const auto parent_of = [](std::size_t parent, std::size_t child) {
+        return pool_hash(parent).is_parent_of(pool_hash(child));
+    };
+    const auto index_bits = [](std::size_t i) {
+        return pool_hash(i).current_chain_hash().value & ((std::uint64_t{1} << 38) - 1);
+    };
+
+    EXPECT_EQ(distinct.size(), pool_hashes_count);
+    for (const std::size_t twin : {10u, 11u, 12u}) {
+        EXPECT_TRUE(parent_of(twin, 13)) << "equal keys at position 5";
+    }
+    for (const std::size_t border : {16u, 24u}) {
+        EXPECT_FALSE(parent_of(border + 1, border + 4)) << "other keys before a border";
+        EXPECT_TRUE(parent_of(border + 3, border + 5)) << "equal keys at a border";
+        EXPECT_TRUE(parent_of(border + 4, border + 5)) << "equal keys at a border";
+    }
+    for (std::size_t i = 33; i < 40; ++i) {
+        EXPECT_EQ(index_bits(i), index_bits(32));
+    }
+    for (std::size_t i = 49; i < 56; ++i) {
+        EXPECT_TRUE(parent_of(i - 1, i)) << "a chain";
     }
 }
 

@@ -1,5 +1,5 @@
 // What each eviction policy does to any hashes, through a real manager: the order of the naive
-// policy, each block once, children before parents, and for lineage one forest whatever the order
+// policy, each block once, prefixes last, and for lineage one forest whatever the order
 // of insertion.
 #include <algorithm>
 #include <cstddef>
@@ -224,6 +224,53 @@ TEST_P(EvictionPolicy, is_not_disturbed_by_questions) {
 
         RC_ASSERT(asked.allocate_blocks(hashes.size())->block_ids() ==
                   left_alone.allocate_blocks(hashes.size())->block_ids());
+    }));
+}
+
+// Prompts are paths from a root: what is cached of one is matched, the rest registered, and the
+// list released leaf first, some of them later than others. Then no cached block lacks its parent.
+// Under lru and fifo a prefix is never older than what follows it, under multi-LRU never used
+// less.
+TEST_P(EvictionPolicy, leaves_no_cached_block_without_its_prefix) {
+    EXPECT_TRUE(rc::check(law("leaves no cached block without its prefix"), [] {
+        constexpr std::size_t tree_max = 24;
+        constexpr std::size_t held_max = 2;
+        std::vector<std::size_t> parents;  // of hash i; its own number for a root
+        std::vector<SequenceHash> hashes;
+        for (std::size_t i = 0; i < tree_max; ++i) {
+            parents.push_back(*below(8) == 0 ? i : *below(i + 1));
+            const BlockHash content{i + 1};
+            hashes.push_back(parents[i] == i ? SequenceHash::root(content)
+                                             : must(hashes[parents[i]].extend(content)));
+        }
+        auto manager = make_manager({GetParam()}, *rc::gen::inRange<std::size_t>(2, tree_max));
+        std::vector<ImmutableBlockList<>> held;
+
+        for (const std::size_t tail :
+             *rc::gen::resize(100, rc::gen::container<std::vector<std::size_t>>(below(tree_max)))) {
+            std::vector<SequenceHash> prompt{hashes[tail]};
+            for (std::size_t at = tail; parents[at] != at; at = parents[at]) {
+                prompt.insert(prompt.begin(), hashes[parents[at]]);
+            }
+            auto blocks = manager.match_blocks(prompt);
+            auto fresh = manager.allocate_blocks(prompt.size() - blocks.size());
+            if (fresh) {
+                const auto missing = std::span(prompt).subspan(blocks.size());
+                blocks.append(must(manager.register_blocks(
+                    must(std::move(*fresh).stage_all(missing, block_size)))));
+                held.push_back(std::move(blocks));
+            }
+            blocks.clear(ReleaseOrder::leaf_first);
+            while (held.size() > (fresh ? held_max : 0)) {
+                held.front().clear(ReleaseOrder::leaf_first);
+                held.erase(held.begin());
+            }
+
+            const auto present = manager.block_registry().check_presence<DefaultTier>(hashes);
+            for (std::size_t i = 0; i < hashes.size(); ++i) {
+                RC_ASSERT(!present[i].second || present[parents[i]].second);
+            }
+        }
     }));
 }
 

@@ -282,6 +282,11 @@ class BlockManagerBuilder {
         options_.reset_on_release = reset;
         return *this;
     }
+    /// Who shows the manager's metrics, from a successful build on. Source: blocks.md C3.
+    BlockManagerBuilder& aggregator(MetricsAggregator aggregator) {
+        options_.aggregator = std::move(aggregator);
+        return *this;
+    }
     /// Label of the metrics instead of the tier's.
     BlockManagerBuilder& pool_label(std::string label) {
         label_ = std::move(label);

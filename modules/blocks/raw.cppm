@@ -252,6 +252,7 @@ export struct StoreOptions {
     std::array<std::uint32_t, 3> thresholds{3, 8, 15};  ///< of multi_lru
     bool reset_on_release = false;
     std::string label;
+    std::optional<MetricsAggregator> aggregator;
     TierId tier{0};
 };
 

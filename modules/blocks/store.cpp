@@ -207,8 +207,12 @@ Result<Store*, BlockManagerBuilderError> Engine::make(const StoreOptions& option
         return failure(std::move(*error));
     }
     auto metrics = std::make_shared<BlockPoolMetrics>(options.label);
-    // The id is drawn when nothing can fail any more: a failed build takes none.
     auto store = std::make_unique<Store>(options, std::move(metrics));
+    if (options.aggregator) {
+        // It shares its list with this copy.
+        MetricsAggregator(*options.aggregator).register_source(store->metrics);
+    }
+    // The id is drawn when nothing can fail any more: a failed build takes none.
     store->id = next_manager_id();
     return store.release();
 }

@@ -17,6 +17,15 @@ std::size_t next_stripe() noexcept {
 }
 
 MetricsSnapshot PoolCounters::snapshot() const noexcept {
+    // X10: what is written under the store's lock, what is written outside it, and the guards of
+    // each stripe share no cache line. The lines written under the lock come first.
+    static_assert(alignof(PoolCounters) == line_size && sizeof(Stripe) == line_size);
+    static_assert(offsetof(PoolCounters, registrations_) % line_size == 0);
+    static_assert(offsetof(PoolCounters, registrations_) >
+                  offsetof(PoolCounters, allocate_atomic_rollback_));
+    static_assert(offsetof(PoolCounters, stripes_) ==
+                  offsetof(PoolCounters, registrations_) + line_size);
+
     constexpr auto relaxed = std::memory_order_relaxed;
     MetricsSnapshot values;
     // Acquire: whoever sees a registration sees its blocks. Pairs with registrations_add.

@@ -13,13 +13,21 @@
 //!
 //! The three kinds live on separate cache lines. When no operation is in flight every value is
 //! exact; invariant V8 compares them with the reference model.
+//!
+//! Two readers stand on top: MetricsAggregator writes the numbers of many pools as one text for a
+//! scraper, StatsCollector turns those of one pool into rates over time.
 module;
 
 #include <array>
 #include <atomic>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
+#include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
 export module kvbm.metrics;
 
@@ -199,5 +207,107 @@ inline PoolCounters& counters_of(BlockPoolMetrics& metrics) noexcept {
 }
 
 }  // namespace detail::metrics
+
+/// The pools that a scraper sees, in order of registration. Copies share one list.
+///
+/// Thread-safe. Keeps the metrics of its pools alive: those of a dead manager stay, with their last
+/// values, until they are removed. Source: blocks.md X5, L4, L5.
+export class MetricsAggregator {
+  public:
+    /// No source, no external label.
+    MetricsAggregator();
+    // A copy is another name of the same list; there is no moved-from state.
+    MetricsAggregator(const MetricsAggregator&) = default;
+    MetricsAggregator& operator=(const MetricsAggregator&) = default;
+    ~MetricsAggregator() = default;
+
+    /// Adds a pool behind the others; one that is a source already keeps its place. Rule: not null.
+    /// O(sources).
+    void register_source(std::shared_ptr<const BlockPoolMetrics> metrics);
+
+    /// Takes a pool out. False if it was no source. O(sources).
+    bool remove_source(const std::shared_ptr<const BlockPoolMetrics>& metrics);
+
+    /// Replaces the labels that every line has behind `pool`, in this order, from the next scrape
+    /// on. Rule: names are letters, digits and underscores, begin with no digit, and are all
+    /// different from each other and from `pool`; values are any text.
+    void set_external_labels(std::vector<std::pair<std::string, std::string>> labels);
+
+    /// All numbers of all sources as Prometheus exposition text 0.0.4: per family its help, its
+    /// type, and a line per source in order of registration; counters first, families in the order
+    /// of MetricsSnapshot. Empty without a source. Pools of one label make lines that differ in
+    /// their value only. Each source is read once. O(sources). Source: blocks.md X5, X6.
+    std::string to_prometheus() const;
+
+  private:
+    struct State;
+    std::shared_ptr<State> state_;
+};
+
+/// How a StatsCollector samples.
+export struct StatsConfig {
+    std::size_t window_size = 60;  ///< samples kept
+    /// Time from one sample of start() to the next; positive.
+    std::chrono::steady_clock::duration sample_interval = std::chrono::seconds(1);
+};
+
+/// What happened in a pool between two samples, and how it was at the second. Source: blocks.md X8.
+export struct StatsSnapshot {
+    double allocation_rate = 0;      ///< blocks per second
+    double eviction_rate = 0;        ///< blocks per second
+    double match_hit_rate = 0;       ///< blocks returned by hashes asked for, matches
+    double scan_hit_rate = 0;        ///< the same of scans
+    double allocation_gradient = 0;  ///< change of allocation_rate per second
+    double eviction_gradient = 0;    ///< change of eviction_rate per second
+
+    std::int64_t inflight_mutable = 0;
+    std::int64_t inflight_immutable = 0;
+    std::int64_t reset_pool_size = 0;
+    std::int64_t inactive_pool_size = 0;
+
+    friend bool operator==(const StatsSnapshot&, const StatsSnapshot&) = default;
+};
+
+/// Rates of one pool over time: a window of samples.
+///
+/// Disabled at first; then sample() does nothing. Has no thread unless start() is called.
+/// Thread-safe. Source: blocks.md X7 to X9.
+export class StatsCollector {
+  public:
+    using TimePoint = std::chrono::steady_clock::time_point;
+
+    /// Rule: the metrics are not null.
+    explicit StatsCollector(std::shared_ptr<const BlockPoolMetrics> metrics,
+                            const StatsConfig& config = {});
+    StatsCollector(const StatsCollector&) = delete;
+    StatsCollector& operator=(const StatsCollector&) = delete;
+    /// Stops the thread of start(), if there is one.
+    ~StatsCollector();
+
+    void set_enabled(bool enabled) noexcept;
+    bool is_enabled() const noexcept;
+
+    /// Adds a sample. The first one has the gauges and all rates 0, and so has one that is not
+    /// later than the one before it. Only the last `window_size` are kept. O(1).
+    void sample() { sample(std::chrono::steady_clock::now()); }
+    /// The same as if it were that time now.
+    void sample(TimePoint now);
+
+    /// The newest sample kept.
+    std::optional<StatsSnapshot> latest() const;
+    /// The newest samples kept, at most `count`, oldest first.
+    std::vector<StatsSnapshot> window(std::size_t count) const;
+
+    /// Enables, takes a sample, and goes on sampling on a thread of its own, one every
+    /// `sample_interval`. Nothing but enabling if it already runs. Rule: the interval is positive.
+    void start();
+    /// Ends the thread of start() without waiting for the interval to pass; what was sampled stays.
+    /// Nothing if none runs. Rule: not called by that thread.
+    void stop();
+
+  private:
+    struct State;
+    std::unique_ptr<State> state_;
+};
 
 }  // namespace kvbm

@@ -14,7 +14,24 @@ module kvbm.replay;
 
 namespace kvbm {
 
+namespace detail::replay {
+
+Percentiles percentiles_of(std::vector<std::uint64_t> values) {
+    if (values.empty()) {
+        return {};
+    }
+    std::sort(values.begin(), values.end());
+    const auto rank = [&values](std::size_t percent) {
+        return values[(values.size() * percent + 99) / 100 - 1];
+    };
+    return {rank(50), rank(90), rank(99), values.back()};
+}
+
+}  // namespace detail::replay
+
 namespace {
+
+using detail::replay::percentiles_of;
 
 /// A block's place in the tree of lineages: its parent's number and its id.
 struct Lineage {
@@ -85,17 +102,6 @@ std::vector<std::uint64_t> reuse_distances(const std::vector<std::size_t>& refer
         then = now;
     }
     return distances;
-}
-
-Percentiles percentiles_of(std::vector<std::uint64_t> values) {
-    if (values.empty()) {
-        return {};
-    }
-    std::sort(values.begin(), values.end());
-    const auto rank = [&values](std::size_t percent) {
-        return values[(values.size() * percent + 99) / 100 - 1];
-    };
-    return {rank(50), rank(90), rank(99), values.back()};
 }
 
 void count_requests(const Trace& trace, TraceFacts& facts) {

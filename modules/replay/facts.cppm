@@ -4,6 +4,7 @@ module;
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
 export module kvbm.replay:facts;
 
@@ -21,6 +22,13 @@ export struct Percentiles {
 
     friend bool operator==(const Percentiles&, const Percentiles&) noexcept = default;
 };
+
+namespace detail::replay {
+
+/// O(n log n).
+Percentiles percentiles_of(std::vector<std::uint64_t> values);
+
+}  // namespace detail::replay
 
 /// How many blocks are referenced once, twice, three to nine times, ten times or more.
 export struct ReferenceHistogram {

@@ -4,10 +4,12 @@
 //!   :generate   the same requests out of a seed
 //!   :facts      what a trace holds, counted
 //!   :run        a trace against a cache of a given size
+//!   :contents   what the cache holds afterwards
 //!
 //! A component of its own, so that the core links neither JSON nor formatting.
 export module kvbm.replay;
 
+export import :contents;
 export import :facts;
 export import :generate;
 export import :run;

@@ -15,7 +15,19 @@ std::string_view to_string(ReplayMode mode) noexcept {
 }
 
 std::string_view to_string(ReplayPolicy policy) noexcept {
-    return policy == ReplayPolicy::lru ? "lru" : "fifo";
+    switch (policy) {
+        case ReplayPolicy::lru:
+            return "lru";
+        case ReplayPolicy::multi_lru:
+            return "multi-lru";
+        case ReplayPolicy::lineage_tick:
+            return "lineage-tick";
+        case ReplayPolicy::lineage_fifo:
+            return "lineage-fifo";
+        case ReplayPolicy::fifo:
+            break;
+    }
+    return "fifo";
 }
 
 std::string_view to_string(ReplayOrder order) noexcept {

@@ -24,6 +24,7 @@ module;
 export module kvbm.replay:run;
 
 export import kvbm.core;
+export import kvbm.frequency;
 export import kvbm.hash;
 export import :trace;
 
@@ -32,10 +33,17 @@ namespace kvbm {
 /// How a replay holds blocks. Source: replay.md 4.1, 4.2.
 export enum class ReplayMode { manager, ideal };
 
-/// Which block goes when room is needed. Over the inactive list of a manager, `fifo` gives the
-/// same integers as `lru`, because a hit leaves the list and returns at its end. Source:
-/// replay.md 4.3, 7.
-export enum class ReplayPolicy { lru, fifo };
+/// Which block goes when room is needed. All run in mode `manager`, `lru` in mode `ideal` as well.
+/// Source: replay.md 4.3, 7.
+export enum class ReplayPolicy {
+    lru,           ///< the least recently used
+    multi_lru,     ///< the least recently used of those used least often
+    lineage_tick,  ///< of those that no cached block continues the least recently used; under the
+                   ///< order `tail` the same integers as `lru`
+    lineage_fifo,  ///< of those the one that has been uncontinued longest
+    fifo,          ///< the one that came first into the inactive list; a hit leaves that list and
+                   ///< returns at its end, so the same integers as `lru`
+};
 
 /// The order in which a request's blocks are used, or released: `tail` = deepest position first,
 /// `head` = position 0 first. Source: replay.md 4.1 step 5.
@@ -43,7 +51,7 @@ export enum class ReplayOrder { tail, head };
 
 /// The name on the command line and in reports: `manager`, `ideal`.
 export std::string_view to_string(ReplayMode mode) noexcept;
-/// The name on the command line and in reports: `lru`, `fifo`.
+/// The name on the command line and in reports: `lru`, `multi-lru`, `lineage-tick`.
 export std::string_view to_string(ReplayPolicy policy) noexcept;
 /// The name on the command line and in reports: `tail`, `head`.
 export std::string_view to_string(ReplayOrder order) noexcept;
@@ -149,6 +157,8 @@ export struct ReplayOptions {
     ReplayMode mode = ReplayMode::manager;
     ReplayPolicy policy = ReplayPolicy::lru;
     ReplayOrder order = ReplayOrder::tail;
+    /// How `multi_lru` counts uses; the other policies count none.
+    SketchLayout sketch = SketchLayout::compat;
     /// First request to count, from 0; those before it only warm the cache.
     std::size_t count_from = 0;
     /// Requests to replay from the start of the trace. None = all.
@@ -163,6 +173,7 @@ export struct ReplayRun {
     ReplayPolicy policy = ReplayPolicy::lru;
     ReplayOrder order = ReplayOrder::tail;
     std::optional<std::size_t> capacity;  ///< none = unlimited
+    std::optional<SketchLayout> sketch;   ///< of `multi_lru`
     std::size_t block_size = 0;           ///< tokens per block
 
     std::uint64_t requests = 0;
@@ -193,8 +204,8 @@ export struct ReplayRun {
 /// Replays the requests in file order, one at a time, and counts.
 ///
 /// Deterministic. Fails as `ReplayError` says; then nothing was counted. Ideal mode: O(references +
-/// distinct blocks); manager mode: O(references + capacity), and no allocation per request after
-/// the first pass over the longest one. Any number of replays may run at once over one
+/// distinct blocks); manager mode: O(references + the smaller of capacity and distinct blocks), and
+/// no allocation per request. Any number of replays may run at once over one
 /// `TraceHashes`. Source: replay.md 4.1, 4.2.
 export Result<ReplayRun, ReplayError> replay(const TraceHashes& trace,
                                              const ReplayOptions& options);

@@ -28,6 +28,7 @@ constexpr const char* main_examples = R"(Examples:
   kvbm replay trace.jsonl --capacity 64K,1M,unlimited --output csv
   kvbm replay                                    the same for a generated workload
   kvbm inspect trace.jsonl                       what the trace holds
+  kvbm inspect trace.jsonl --after-replay        what a cache holds after it
   kvbm generate agent --requests 500 | kvbm replay -
   echo 1 2 3 4 5 6 7 8 | kvbm hash - --block-size 4
 
@@ -43,8 +44,14 @@ tokens; ceiling = share of the hits that a cache without a limit would have.
 Capacities are blocks, or tokens with a suffix: 64K = 65,536 tokens, 1M = 1,048,576,
 rounded down to whole blocks.
 
+Policies, which block goes first: lru, the least recently used; multi-lru, the same
+among those used least often; lineage-tick and lineage-fifo, one that no cached block
+continues, the least recently used or the longest uncontinued; fifo, the one unused
+longest, which here is lru.
+
 Examples:
   kvbm replay trace.jsonl
+  kvbm replay trace.jsonl --policy lru,multi-lru,lineage-fifo --capacity 1000,10000
   kvbm replay trace.jsonl --capacity 1000,5000,unlimited --jobs 2
   kvbm replay trace.jsonl --mode ideal --order head --count-from 6015
   kvbm replay trace.jsonl --plot hits.svg --output json > hits.json
@@ -52,9 +59,18 @@ Examples:
   kvbm replay --generate scan --hot 100
   zcat trace.jsonl.gz | kvbm replay -)";
 
-constexpr const char* inspect_examples = R"(Examples:
+constexpr const char* inspect_examples =
+    R"(Of a trace: its requests and blocks, how often blocks come again and after how many
+others (reuse distance: a cache of that many blocks holds it), and oddities.
+
+Of a cache after a replay: its blocks by state, its chains (a chain ends where no cached
+block continues; unreachable blocks have lost one before them), uses since a block was
+last registered, and ages in requests since its last use.
+
+Examples:
   kvbm inspect trace.jsonl
-  kvbm inspect burst.csv --sessions greedy --output json)";
+  kvbm inspect burst.csv --sessions greedy --output json
+  kvbm inspect trace.jsonl --after-replay --capacity 10000 --policy lineage-fifo)";
 
 constexpr const char* hash_examples =
     R"(Every full block of tokens gets a block hash (its content), a chain hash (its content
@@ -82,8 +98,14 @@ using Names = std::map<std::string, Value>;
 const Names<OutputFormat> output_formats{
     {"table", OutputFormat::table}, {"csv", OutputFormat::csv}, {"json", OutputFormat::json}};
 const Names<ReplayMode> modes{{"manager", ReplayMode::manager}, {"ideal", ReplayMode::ideal}};
-const Names<ReplayPolicy> policies{{"lru", ReplayPolicy::lru}, {"fifo", ReplayPolicy::fifo}};
+const Names<ReplayPolicy> policies{{"lru", ReplayPolicy::lru},
+                                   {"multi-lru", ReplayPolicy::multi_lru},
+                                   {"lineage-tick", ReplayPolicy::lineage_tick},
+                                   {"lineage-fifo", ReplayPolicy::lineage_fifo},
+                                   {"fifo", ReplayPolicy::fifo}};
 const Names<ReplayOrder> orders{{"tail", ReplayOrder::tail}, {"head", ReplayOrder::head}};
+const Names<SketchLayout> sketches{{"compat", SketchLayout::compat},
+                                   {"blocked", SketchLayout::blocked}};
 const Names<TokenFormat> token_formats{
     {"text", TokenFormat::text}, {"json", TokenFormat::json}, {"u32le", TokenFormat::u32le}};
 const Names<TraceFormat> trace_formats{{"mooncake", TraceFormat::mooncake},
@@ -131,6 +153,19 @@ CLI::Option* add_number(CLI::App& app, const std::string& name, Number& value,
 void add_output(CLI::App& app, OutputFormat& output) {
     add_choice(app, "--output,-o", output_formats, "how results are written (default table)",
                [&output](OutputFormat value) { output = value; });
+}
+
+/// What a replay and a look into the cache after one have in common. Gives the options.
+std::vector<CLI::Option*> add_replay_options(CLI::App& app, ReplayOrder& order,
+                                             SketchLayout& sketch,
+                                             std::optional<std::size_t>& limit) {
+    return {add_choice(app, "--order", orders,
+                       "blocks of a request are released from its tail or its head (default tail)",
+                       [&order](ReplayOrder value) { order = value; }),
+            add_choice(app, "--sketch", sketches,
+                       "how multi-lru counts uses (default compat, as NVIDIA Dynamo does)",
+                       [&sketch](SketchLayout value) { sketch = value; }),
+            add_number(app, "--limit", limit, "replay only the first N requests")};
 }
 
 /// Parameters of generators by option name, with what they mean: `blocks of a tree (fan-out 16)`.
@@ -301,12 +336,9 @@ struct Arguments {
         add_choice(*replay, "--mode", modes,
                    "the real block manager, or the textbook cache (default manager)",
                    [&command](ReplayMode value) { command.mode = value; });
-        add_choice(*replay, "--order", orders,
-                   "blocks of a request are released from its tail or its head (default tail)",
-                   [&command](ReplayOrder value) { command.order = value; });
+        add_replay_options(*replay, command.order, command.sketch, command.limit);
         add_number(*replay, "--count-from", command.count_from,
                    "first request to count; those before it warm the cache");
-        add_number(*replay, "--limit", command.limit, "replay only the first N requests");
         add_number(*replay, "--jobs,-j", command.jobs, "replays to run at once")
             ->check(CLI::Range(1, 1024));
         replay->add_option("--expect", command.expect, "csv of expected rows to compare with")
@@ -324,7 +356,25 @@ struct Arguments {
     void add_inspect() {
         inspect = app.add_subcommand("inspect", "what a trace holds");
         inspect->footer(inspect_examples);
-        add_output(*inspect, inspect_command.output);
+        InspectCommand& command = inspect_command;
+        auto* after = inspect->add_flag("--after-replay", command.after_replay,
+                                        "the cache after a replay, not the trace");
+        std::vector<CLI::Option*> options =
+            add_replay_options(*inspect, command.order, command.sketch, command.limit);
+        options.push_back(inspect
+                              ->add_option("--capacity,-c", command.capacity,
+                                           "blocks, tokens with K or M, or unlimited")
+                              ->type_name("N")
+                              ->capture_default_str());
+        options.push_back(add_choice(*inspect, "--policy,-p", policies,
+                                     "which block goes first (default lru)",
+                                     [&command](ReplayPolicy value) { command.policy = value; }));
+        options.push_back(
+            add_number(*inspect, "--top", command.top, "how many of the most used blocks to name"));
+        for (CLI::Option* option : options) {
+            option->needs(after)->group("After a replay");
+        }
+        add_output(*inspect, command.output);
         inspect_workload.add_to(*inspect);
     }
 

@@ -10,10 +10,12 @@ module;
 #include <string_view>
 #include <system_error>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include <fmt/format.h>
 #include <simdjson.h>
+#include <nlohmann/json.hpp>
 
 module kvbm.tool;
 
@@ -27,6 +29,7 @@ namespace {
 using Tokens = std::vector<Token>;
 
 constexpr std::string_view not_a_token = "not a token, 0 to 4294967295";
+constexpr std::string_view not_a_list = "not a JSON list";
 
 /// The name of an input in messages.
 std::string_view name_of(std::string_view path) {
@@ -73,6 +76,16 @@ Result<Tokens, Failure> tokens_of_words(std::string_view path, std::string_view 
     return tokens;
 }
 
+/// Where a text that is no JSON list stops being one. Only asked for texts that were refused.
+std::size_t syntax_error(const std::string& text) {
+    try {
+        static_cast<void>(nlohmann::json::parse(text));
+    } catch (const nlohmann::json::parse_error& error) {
+        return error.byte == 0 ? 0 : error.byte - 1;
+    }
+    return 0;  // well formed, and something else
+}
+
 Result<Tokens, Failure> tokens_of_json(std::string_view path, const std::string& text) {
     const simdjson::padded_string padded(text);
     simdjson::ondemand::parser parser;
@@ -82,13 +95,9 @@ Result<Tokens, Failure> tokens_of_json(std::string_view path, const std::string&
         const std::size_t offset = static_cast<std::size_t>(place - padded.data());
         return failure(bad_place(path, text, std::min(offset, text.size()), reason));
     };
-    const auto refuse = [&] {
-        const char* place = nullptr;
-        const bool known = document.current_location().get(place) == simdjson::SUCCESS;
-        return refuse_at(known ? place : padded.data() + padded.size(), "not a JSON list");
-    };
+    const auto refuse = [&] { return refuse_at(padded.data() + syntax_error(text), not_a_list); };
     if (parser.iterate(padded).get(document) || document.get_array().get(list)) {
-        return refuse_at(padded.data(), "not a JSON list");
+        return refuse();
     }
     Tokens tokens;
     for (auto element : list) {
@@ -150,7 +159,7 @@ Result<std::vector<MultimodalRun>, Failure> runs_of(const std::string& path) {
     simdjson::dom::array list;
     if (parser.parse(*content).get_array().get(list)) {
         return failure(
-            Failure{ExitCode::bad_data, fmt::format("{}: not a JSON list", name_of(path))});
+            Failure{ExitCode::bad_data, fmt::format("{}: {}", name_of(path), not_a_list)});
     }
     for (const simdjson::dom::element run : list) {
         const auto mm_hash = run_field(path, runs.size(), run, "mm_hash");
@@ -172,12 +181,13 @@ std::string hex(std::uint64_t number) {
 
 Report report_of(const HashCommand& command, std::size_t tokens, const SplitTokens& split) {
     Report report;
-    report.subject = "tokens";
-    report.facts = {{"path", command.path},
-                    {"count", std::uint64_t{tokens}},
-                    {"block_size", std::uint64_t{command.block_size}},
-                    {"salt_hash", hex(command.salt)},
-                    {"left_over", std::uint64_t{split.partial.size()}}};
+    report.facts.push_back({"tokens",
+                            {{"path", command.path},
+                             {"count", std::uint64_t{tokens}},
+                             {"block_size", std::uint64_t{command.block_size}},
+                             {"salt_hash", hex(command.salt)},
+                             {"left_over", std::uint64_t{split.partial.size()}}},
+                            false});
     report.list = "blocks";
     for (const TokenBlock& block : split.blocks) {
         report.rows.push_back({{"position", std::uint64_t{block.position()}},
@@ -186,7 +196,7 @@ Report report_of(const HashCommand& command, std::size_t tokens, const SplitToke
                                {"sequence_hash", block.sequence_hash().to_hex()}});
     }
     report.caption = fmt::format("{}: {} tokens, block size {}, salt hash {}, {} left over\n\n",
-                                 name_of(command.path), tokens, command.block_size,
+                                 name_of(command.path), with_thousands(tokens), command.block_size,
                                  hex(command.salt), split.partial.size());
     return report;
 }
@@ -205,10 +215,12 @@ Result<void, Failure> run(const HashCommand& command) {
     const auto split =
         TokenBlockSequence::split_with_runs(*tokens, *runs, command.block_size, command.salt);
     if (!split) {
-        return failure(Failure{ExitCode::bad_data, fmt::format("{}: {}", name_of(command.path),
-                                                               split.error().message())});
+        const bool of_runs = std::holds_alternative<TokenBlockError::MmInfo>(split.error().reason);
+        return failure(Failure{ExitCode::bad_data,
+                               fmt::format("{}: {}", name_of(of_runs ? command.runs : command.path),
+                                           split.error().message())});
     }
-    return write_out(render(report_of(command, tokens->size(), *split), command.output));
+    return write_out(report_of(command, tokens->size(), *split), command.output);
 }
 
 }  // namespace kvbm::tool

@@ -1,5 +1,7 @@
 // kvbm: replays traces, hashes tokens, generates and inspects workloads. See `kvbm --help`.
 #include <cstdio>
+#include <exception>
+#include <new>
 #include <string>
 #include <type_traits>
 #include <variant>
@@ -40,6 +42,13 @@ int main(int count, char** values) {
     if (!errand) {
         return end(errand.error());
     }
-    const auto done = carry_out(*errand);
-    return done ? static_cast<int>(ExitCode::done) : end(done.error());
+    // The library throws nothing of its own; memory may run out.
+    try {
+        const auto done = carry_out(*errand);
+        return done ? static_cast<int>(ExitCode::done) : end(done.error());
+    } catch (const std::bad_alloc&) {
+        return end({ExitCode::failed, "kvbm: out of memory"});
+    } catch (const std::exception& thrown) {
+        return end({ExitCode::failed, std::string("kvbm: internal error: ") + thrown.what()});
+    }
 }

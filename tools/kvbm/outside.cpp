@@ -9,6 +9,7 @@ module;
 #include <cstddef>
 #include <cstdlib>
 #include <cstring>
+#include <memory>
 #include <mutex>
 #include <string>
 #include <string_view>
@@ -35,14 +36,14 @@ volatile std::sig_atomic_t progress_is_shown = 0;
 volatile std::sig_atomic_t temporary_exists = 0;
 char temporary_path[4096];
 
-extern "C" void on_interrupt(int) {
+extern "C" void on_interrupt(int signal) {
     if (progress_is_shown != 0) {
         [[maybe_unused]] const auto written = ::write(STDERR_FILENO, wipe.data(), wipe.size());
     }
     if (temporary_exists != 0) {
         ::unlink(temporary_path);
     }
-    ::_exit(static_cast<int>(ExitCode::interrupted));
+    ::_exit(128 + signal);  // as shells tell it: 130 for an interrupt
 }
 
 Failure system_failure(std::string_view path, int error) {
@@ -77,11 +78,83 @@ int read_all(int file, std::string& content) {
     }
 }
 
+::mode_t access_rights_for(const std::string& target) {
+    struct ::stat found{};
+    if (::stat(target.c_str(), &found) == 0) {
+        return found.st_mode & 07777U;
+    }
+    const auto mask = ::umask(0);
+    ::umask(mask);
+    return 0666U & ~mask;
+}
+
+/// Writes a file beside the target and renames it. The target is as it was until then.
+int replace_file(const std::string& target, std::string_view text) {
+    const std::string pattern = target + ".XXXXXX";
+    if (pattern.size() >= sizeof temporary_path) {
+        return ENAMETOOLONG;
+    }
+    std::memcpy(temporary_path, pattern.c_str(), pattern.size() + 1);
+    temporary_exists = 1;  // before it does: its name is written before the file is made
+    int error = 0;
+    if (const int file = ::mkstemp(temporary_path); file >= 0) {
+        ::fchmod(file, access_rights_for(target));  // mkstemp makes it private
+        error = write_all(file, text);
+        if (::close(file) != 0 && error == 0) {
+            error = errno;
+        }
+        if (error == 0 && ::rename(temporary_path, target.c_str()) != 0) {
+            error = errno;
+        }
+        if (error != 0) {
+            ::unlink(temporary_path);
+        }
+    } else {
+        error = errno;
+    }
+    temporary_exists = 0;
+    return error;
+}
+
+/// Where a link leads to, so that the link stays one.
+std::string followed(const std::string& path) {
+    const std::unique_ptr<char, decltype([](char* text) { std::free(text); })> target(
+        ::realpath(path.c_str(), nullptr));
+    return target ? std::string(target.get()) : path;
+}
+
+/// Neither a regular file nor missing, so that nothing can take its place.
+bool is_device(const std::string& path) {
+    struct ::stat found{};
+    return ::stat(path.c_str(), &found) == 0 && !S_ISREG(found.st_mode);
+}
+
+int write_to_device(const std::string& path, std::string_view text) {
+    const int file = ::open(path.c_str(), O_WRONLY | O_CLOEXEC);
+    if (file < 0) {
+        return errno;
+    }
+    const int error = write_all(file, text);
+    ::close(file);
+    return error;
+}
+
+bool is_colourful(int file) {
+    const char* refused = std::getenv("NO_COLOR");
+    const char* terminal = std::getenv("TERM");
+    return ::isatty(file) == 1 && (refused == nullptr || *refused == '\0') &&
+           (terminal == nullptr || std::string_view(terminal) != "dumb");
+}
+
 }  // namespace
 
 void watch_for_interrupts() {
     std::signal(SIGPIPE, SIG_IGN);
-    std::signal(SIGINT, on_interrupt);
+    for (const int signal : {SIGINT, SIGTERM}) {
+        if (std::signal(signal, SIG_IGN) != SIG_IGN) {
+            std::signal(signal, on_interrupt);
+        }
+    }
 }
 
 Result<std::string, Failure> read_file(const std::string& path) {
@@ -112,45 +185,18 @@ Result<void, Failure> write_out(std::string_view text) {
     return {};
 }
 
-TemporaryFile::TemporaryFile(std::string target, std::string path)
-    : target_(std::move(target)), path_(std::move(path)) {}
-
-TemporaryFile::TemporaryFile(TemporaryFile&& other) noexcept
-    : target_(std::move(other.target_)), path_(std::exchange(other.path_, {})) {}
-
-Result<TemporaryFile, Failure> TemporaryFile::beside(const std::string& target) {
-    std::string path = target + ".XXXXXX";
-    expects(temporary_exists == 0, "one temporary file at a time");
-    if (path.size() >= sizeof temporary_path) {
-        return failure(system_failure(target, ENAMETOOLONG));
-    }
-    const int file = ::mkstemp(path.data());
-    if (file < 0) {
-        return failure(system_failure(target, errno));
-    }
-    std::memcpy(temporary_path, path.c_str(), path.size() + 1);
-    temporary_exists = 1;
-    const auto mask = ::umask(0);
-    ::umask(mask);
-    ::fchmod(file, 0666 & ~mask);  // as an ordinary new file; mkstemp makes it private
-    ::close(file);
-    return TemporaryFile(target, std::move(path));
+Result<void, Failure> write_out(const Report& report, OutputFormat format) {
+    const auto emphasis = is_colourful(STDOUT_FILENO) ? Emphasis::terminal : Emphasis::none;
+    return write_out(render(report, format, emphasis));
 }
 
-Result<void, Failure> TemporaryFile::commit() {
-    if (::rename(path_.c_str(), target_.c_str()) != 0) {
-        return failure(system_failure(target_, errno));
+Result<void, Failure> write_file(const std::string& path, std::string_view text) {
+    const int error =
+        is_device(path) ? write_to_device(path, text) : replace_file(followed(path), text);
+    if (error != 0) {
+        return failure(system_failure(path, error));
     }
-    temporary_exists = 0;
-    path_.clear();
     return {};
-}
-
-TemporaryFile::~TemporaryFile() {
-    if (!path_.empty()) {
-        temporary_exists = 0;
-        ::unlink(path_.c_str());
-    }
 }
 
 ProgressLine::ProgressLine(const std::atomic<std::size_t>& done, std::size_t total, bool quiet)
@@ -185,10 +231,10 @@ void ProgressLine::show() {
         const double share = static_cast<double>(done) / static_cast<double>(total_);
         progress_is_shown = 1;
         write_all(STDERR_FILENO,
-                  done == 0
-                      ? fmt::format("{}0 of {} requests", wipe, total_)
-                      : fmt::format("{}{} of {} requests, {:.0f} %, {:.0f} s left", wipe, done,
-                                    total_, 100 * share, spent.count() * (1 - share) / share));
+                  done == 0 ? fmt::format("{}0 of {} requests", wipe, with_thousands(total_))
+                            : fmt::format("{}{} of {} requests, {:.0f} %, {:.0f} s left", wipe,
+                                          with_thousands(done), with_thousands(total_), 100 * share,
+                                          spent.count() * (1 - share) / share));
     }
 }
 

@@ -4,6 +4,7 @@ module;
 #include <algorithm>
 #include <cerrno>
 #include <cstddef>
+#include <cstdint>
 #include <cstdio>
 #include <cstring>
 #include <memory>
@@ -13,7 +14,6 @@ module;
 #include <utility>
 #include <vector>
 
-#include <fcntl.h>
 #include <spawn.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -49,11 +49,23 @@ std::vector<ReplayPolicy> policies_of(std::span<const ReplayRun> runs) {
     return policies;
 }
 
-std::string script(const std::string& output, std::span<const ReplayRun> runs,
-                   std::string_view title) {
+/// The points of one line from left to right: blocks, and the hit rate with so many.
+std::vector<std::pair<std::uint64_t, double>> points_of(std::span<const ReplayRun> runs,
+                                                        ReplayPolicy policy) {
+    std::vector<std::pair<std::uint64_t, double>> points;
+    for (const ReplayRun& run : runs) {
+        if (run.policy == policy) {
+            // Without a limit the cache is as large as what it holds in the end.
+            points.emplace_back(run.capacity.value_or(run.resident), run.block_hit_rate());
+        }
+    }
+    std::ranges::sort(points);
+    return points;
+}
+
+std::string script(std::span<const ReplayRun> runs, std::string_view title) {
     std::string text = fmt::format(
         "set terminal svg noenhanced size 900,560 font 'sans,14' background rgb 'white'\n"
-        "set output {}\n"
         "set title {}\n"
         "set xlabel 'capacity (blocks)'\n"
         "set ylabel 'block hit rate'\n"
@@ -62,21 +74,18 @@ std::string script(const std::string& output, std::span<const ReplayRun> runs,
         "set format y '%.2f'\n"
         "set key left top\n"
         "set grid\n",
-        quoted(output), quoted(title));
+        quoted(title));
     std::string plots;
-    for (const ReplayPolicy policy : policies_of(runs)) {
-        const std::string_view name = to_string(policy);
-        text += fmt::format("${} << END\n", name);
-        for (const ReplayRun& run : runs) {
-            if (run.policy == policy) {
-                // Without a limit the cache is as large as what it holds in the end.
-                text += fmt::format("{} {}\n", run.capacity.value_or(run.resident),
-                                    run.block_hit_rate());
-            }
+    const auto policies = policies_of(runs);
+    for (std::size_t i = 0; i < policies.size(); ++i) {
+        text += fmt::format("$line{} << END\n", i);
+        for (const auto& [capacity, rate] : points_of(runs, policies[i])) {
+            text += fmt::format("{} {}\n", capacity, rate);
         }
         text += "END\n";
-        plots += fmt::format("{}${} using 1:2 with linespoints linewidth 2 pointtype 7 title {}",
-                             plots.empty() ? "plot " : ", ", name, quoted(name));
+        plots +=
+            fmt::format("{}$line{} using 1:2 with linespoints linewidth 2 pointtype 7 title {}",
+                        i == 0 ? "plot " : ", ", i, quoted(to_string(policies[i])));
     }
     return text + plots + '\n';
 }
@@ -98,22 +107,26 @@ Failure no_gnuplot(int error) {
                             : fmt::format("--plot: gnuplot: {}", std::strerror(error))};
 }
 
-/// Runs gnuplot with the script as its standard input.
-Result<void, Failure> run_gnuplot(std::string_view commands) {
+Failure no_temporary_file() {
+    return {ExitCode::failed, fmt::format("--plot: temporary file: {}", std::strerror(errno))};
+}
+
+/// What gnuplot draws when the commands are its standard input.
+Result<std::string, Failure> run_gnuplot(std::string_view commands) {
     const File input(std::tmpfile());
+    const File drawing(std::tmpfile());
     const File complaints(std::tmpfile());
-    if (!input || !complaints ||
+    if (!input || !drawing || !complaints ||
         std::fwrite(commands.data(), 1, commands.size(), input.get()) != commands.size() ||
         std::fflush(input.get()) != 0) {
-        return failure(Failure{ExitCode::failed,
-                               fmt::format("--plot: temporary file: {}", std::strerror(errno))});
+        return failure(no_temporary_file());
     }
     std::rewind(input.get());
 
     posix_spawn_file_actions_t actions;
     ::posix_spawn_file_actions_init(&actions);
     ::posix_spawn_file_actions_adddup2(&actions, ::fileno(input.get()), STDIN_FILENO);
-    ::posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
+    ::posix_spawn_file_actions_adddup2(&actions, ::fileno(drawing.get()), STDOUT_FILENO);
     ::posix_spawn_file_actions_adddup2(&actions, ::fileno(complaints.get()), STDERR_FILENO);
     std::string name = "gnuplot";
     std::string settings = "-d";
@@ -127,25 +140,20 @@ Result<void, Failure> run_gnuplot(std::string_view commands) {
     int status = 0;
     while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
     }
-    if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
+    std::string svg = content_of(drawing.get());
+    svg.erase(svg.find_last_not_of('\n') + 1);
+    // Its status does not tell when its output found no room.
+    if (!WIFEXITED(status) || WEXITSTATUS(status) != 0 || !svg.ends_with("</svg>")) {
         return failure(Failure{ExitCode::failed, fmt::format("--plot: gnuplot failed: {}",
                                                              content_of(complaints.get()))});
     }
-    return {};
+    return svg + '\n';
 }
 
 }  // namespace
 
-Result<void, Failure> draw(const std::string& path, std::span<const ReplayRun> runs,
-                           std::string_view title) {
-    auto drawing = TemporaryFile::beside(path);
-    if (!drawing) {
-        return failure(drawing.error());
-    }
-    if (auto drawn = run_gnuplot(script(drawing->path(), runs, title)); !drawn) {
-        return drawn;
-    }
-    return drawing->commit();
+Result<std::string, Failure> draw(std::span<const ReplayRun> runs, std::string_view title) {
+    return run_gnuplot(script(runs, title));
 }
 
 }  // namespace kvbm::tool

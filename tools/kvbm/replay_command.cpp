@@ -1,13 +1,14 @@
 // `kvbm replay`.
 module;
 
+#include <algorithm>
 #include <atomic>
 #include <cstddef>
+#include <cstdint>
 #include <cstdio>
 #include <span>
 #include <string>
 #include <utility>
-#include <variant>
 #include <vector>
 
 #include <fmt/format.h>
@@ -34,25 +35,13 @@ Result<std::vector<ReplayOptions>, Failure> plan(const ReplayCommand& command,
             options.mode = command.mode;
             options.policy = policy;
             options.order = command.order;
+            options.sketch = command.sketch;
             options.count_from = command.count_from;
             options.limit = command.limit;
             runs.push_back(options);
         }
     }
     return runs;
-}
-
-ExitCode code_of(const ReplayError& error) {
-    if (std::holds_alternative<ReplayError::AllocationFailed>(error.reason)) {
-        return ExitCode::failed;
-    }
-    const bool data = std::holds_alternative<ReplayError::RequestTooLong>(error.reason) ||
-                      std::holds_alternative<ReplayError::TooManyBlocks>(error.reason);
-    return data ? ExitCode::bad_data : ExitCode::usage;
-}
-
-Failure failed(const ReplayError& error) {
-    return {code_of(error), error.message()};
 }
 
 Result<std::vector<ReplayRun>, Failure> carry_out(const ReplayCommand& command,
@@ -72,20 +61,26 @@ Result<std::vector<ReplayRun>, Failure> carry_out(const ReplayCommand& command,
     return std::move(*results);
 }
 
-std::string_view source_of(const Trace& trace) {
-    return trace.path == "-" ? std::string_view("standard input") : std::string_view(trace.path);
+bool has_policy(const ReplayCommand& command, ReplayPolicy policy) {
+    return std::ranges::find(command.policies, policy) != command.policies.end();
 }
 
 std::string caption(const ReplayCommand& command, const Trace& trace, const TraceHashes& hashes) {
-    std::string text = fmt::format("{}{}: {} requests, {} block references, block size {}\n",
-                                   source_of(trace), trace.synthesised ? " (synthesised)" : "",
-                                   hashes.requests(), hashes.references(), hashes.block_size());
+    std::string text = fmt::format("{}: {} requests, {} block references, block size {}\n",
+                                   source_of(trace), with_thousands(hashes.requests()),
+                                   with_thousands(hashes.references()), hashes.block_size());
     text += fmt::format("mode {}, order {}", to_string(command.mode), to_string(command.order));
+    if (command.policies.size() == 1) {
+        text += fmt::format(", policy {}", to_string(command.policies.front()));
+    }
+    if (has_policy(command, ReplayPolicy::multi_lru)) {
+        text += fmt::format(", sketch {}", to_string(command.sketch));
+    }
     if (command.count_from > 0) {
-        text += fmt::format(", counted from request {}", command.count_from);
+        text += fmt::format(", counted from request {}", with_thousands(command.count_from));
     }
     if (command.limit) {
-        text += fmt::format(", the first {} requests", *command.limit);
+        text += fmt::format(", the first {} requests", with_thousands(*command.limit));
     }
     return text + "\n\n";
 }
@@ -93,25 +88,17 @@ std::string caption(const ReplayCommand& command, const Trace& trace, const Trac
 Report report_of(const ReplayCommand& command, const Trace& trace, const TraceHashes& hashes,
                  std::span<const ReplayRun> runs) {
     Report report;
-    report.subject = "trace";
-    report.facts = {{"path", trace.path},
-                    {"sha256", trace.sha256},
-                    {"format", std::string(to_string(trace.format))},
-                    {"synthesised", trace.synthesised},
-                    {"block_size", std::uint64_t{hashes.block_size()}},
-                    {"requests", std::uint64_t{hashes.requests()}},
-                    {"block_references", std::uint64_t{hashes.references()}},
-                    {"distinct_blocks", std::uint64_t{hashes.distinct_blocks(hashes.requests())}},
-                    {"skipped_lines", std::uint64_t{trace.skipped_lines}},
-                    {"blank_lines", std::uint64_t{trace.blank_lines}},
-                    {"empty_rows", std::uint64_t{trace.empty_rows}}};
+    report.caption = caption(command, trace, hashes);
+    report.facts.push_back({"trace", fields_of(trace, hashes), false});
     report.list = "runs";
     for (const ReplayRun& run : runs) {
         report.rows.push_back(fields_of(run, trace));
     }
-    report.shown = {"policy",   "capacity",       "block_hits",     "token_hits", "evictions",
-                    "resident", "block_hit_rate", "token_hit_rate", "ceiling"};
-    report.caption = caption(command, trace, hashes);
+    report.shown = {"capacity",       "block_hits",     "token_hits", "evictions",
+                    "block_hit_rate", "token_hit_rate", "ceiling"};
+    if (command.policies.size() > 1) {
+        report.shown.emplace_back("policy");
+    }
     return report;
 }
 
@@ -136,13 +123,15 @@ Result<void, Failure> run(const ReplayCommand& command) {
     }
     const Report report = report_of(command, *trace, *hashes, *runs);
     if (!command.plot.empty()) {
-        const std::string title =
-            fmt::format("{}{}", source_of(*trace), trace->synthesised ? " (synthesised)" : "");
-        if (auto drawn = draw(command.plot, *runs, title); !drawn) {
-            return drawn;
+        const auto drawing = draw(*runs, source_of(*trace));
+        if (!drawing) {
+            return failure(drawing.error());
+        }
+        if (auto written = write_file(command.plot, *drawing); !written) {
+            return written;
         }
     }
-    if (auto written = write_out(render(report, command.output)); !written) {
+    if (auto written = write_out(report, command.output); !written) {
         return written;
     }
     if (const std::string notice = skipped_notice(*trace); !notice.empty()) {

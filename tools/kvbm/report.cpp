@@ -25,24 +25,32 @@ namespace {
 
 constexpr std::string_view version = KVBM_VERSION;
 
-/// 1234567 as 1,234,567.
-std::string with_thousands(std::uint64_t value) {
-    std::string digits = fmt::format("{}", value);
-    for (std::size_t place = digits.size(); place > 3; place -= 3) {
-        digits.insert(place - 3, ",");
+// What terminals understand, ECMA-48 SGR.
+constexpr std::string_view bold = "\033[1m";
+constexpr std::string_view ordinary = "\033[0m";
+
+/// Separates the thousands of a number's whole part.
+std::string with_thousands(std::string number) {
+    const std::size_t first = number.starts_with('-') ? 1 : 0;
+    for (std::size_t place = std::min(number.find_first_not_of("-0123456789"), number.size());
+         place > first + 3; place -= 3) {
+        number.insert(place - 3, ",");
     }
-    return digits;
+    return number;
+}
+
+bool is_rate(const Field& field) {
+    return field.name.ends_with("_rate") || field.name == "ceiling";
 }
 
 /// The cell as the table has it.
 std::string shown(const Field& field) {
-    if (const auto* integer = std::get_if<std::uint64_t>(&field.value)) {
-        return with_thousands(*integer);
+    const auto* fraction = std::get_if<double>(&field.value);
+    if (fraction != nullptr && is_rate(field)) {
+        return fmt::format("{:.4f}", *fraction);
     }
-    if (const auto* rate = std::get_if<double>(&field.value)) {
-        return fmt::format("{:.4f}", *rate);
-    }
-    return plain(field);
+    const bool is_whole = std::holds_alternative<std::uint64_t>(field.value);
+    return is_whole || fraction != nullptr ? with_thousands(plain(field)) : plain(field);
 }
 
 bool is_number(const Field& field) {
@@ -54,15 +62,13 @@ bool is_shown(const Report& report, std::string_view name) {
     return report.shown.empty() || std::ranges::find(report.shown, name) != report.shown.end();
 }
 
-void append_line(std::string& text, std::string line) {
-    line.erase(line.find_last_not_of(' ') + 1);
-    text += line;
+void append_line(std::string& text, std::string_view line) {
+    text += line.substr(0, line.find_last_not_of(' ') + 1);
     text += '\n';
 }
 
 /// Names over columns, two spaces between them; numbers to the right.
-std::string table_of_rows(const Report& report) {
-    std::string text;
+std::string table_of_rows(const Report& report, Emphasis emphasis) {
     std::vector<std::string> lines(report.rows.size() + 1);
     for (std::size_t column = 0; !report.rows.empty() && column < report.rows.front().size();
          ++column) {
@@ -81,23 +87,48 @@ std::string table_of_rows(const Report& report) {
                                          : fmt::format("{:<{}}", cells[i], width);
         }
     }
-    for (std::string& line : lines) {
-        append_line(text, std::move(line));
+    if (emphasis == Emphasis::terminal && !lines.front().empty()) {
+        lines.front() = fmt::format("{}{}{}", bold, lines.front(), ordinary);
+    }
+    std::string text;
+    for (std::size_t i = 0; i < lines.size(); ++i) {
+        // A group of rows per policy.
+        text += i > 1 && report.rows[i - 1].front().value != report.rows[i - 2].front().value &&
+                        report.rows[i - 1].front().name == "policy"
+                    ? "\n"
+                    : "";
+        append_line(text, lines[i]);
     }
     return text;
 }
 
-/// One fact a line, values to the right of the names.
-std::string table_of_facts(const Report& report) {
-    std::size_t width = 0;
-    for (const Field& field : report.facts) {
-        width = std::max(width, field.name.size());
+/// One fact a line: names, and values beside them; numbers end in one column.
+std::string table_of_facts(const Row& facts, Emphasis emphasis) {
+    std::size_t name_width = 0;
+    std::size_t number_width = 0;
+    for (const Field& field : facts) {
+        name_width = std::max(name_width, field.name.size());
+        number_width = std::max(number_width, is_number(field) ? shown(field).size() : 0);
     }
+    const bool bold_names = emphasis == Emphasis::terminal;
     std::string text;
-    for (const Field& field : report.facts) {
-        append_line(text, fmt::format("{:<{}}  {}", field.name, width, shown(field)));
+    for (const Field& field : facts) {
+        append_line(text, fmt::format("{}{:<{}}{}  {:>{}}", bold_names ? bold : "", field.name,
+                                      name_width, bold_names ? ordinary : "", shown(field),
+                                      is_number(field) ? number_width : 0));
     }
     return text;
+}
+
+std::string table(const Report& report, Emphasis emphasis) {
+    std::string text = report.caption;
+    for (const Facts& facts : report.facts) {
+        if (facts.in_table) {
+            text += table_of_facts(facts.row, emphasis);
+            text += report.list.empty() ? "" : "\n";
+        }
+    }
+    return text + (report.list.empty() ? "" : table_of_rows(report, emphasis));
 }
 
 /// A csv cell; quoted if it must be.
@@ -143,7 +174,9 @@ std::string json(const Report& report) {
     auto object = nlohmann::ordered_json::object();
     object["tool"] = "kvbm";
     object["version"] = version;
-    object[std::string(report.subject)] = json_object(report.facts);
+    for (const Facts& facts : report.facts) {
+        object[std::string(facts.name)] = json_object(facts.row);
+    }
     if (!report.list.empty()) {
         auto& list = object[std::string(report.list)] = nlohmann::ordered_json::array();
         for (const Row& row : report.rows) {
@@ -168,16 +201,46 @@ std::string plain(const Field& field) {
         field.value);
 }
 
-std::string render(const Report& report, OutputFormat format) {
+std::string with_thousands(std::uint64_t value) {
+    return with_thousands(fmt::format("{}", value));
+}
+
+std::string render(const Report& report, OutputFormat format, Emphasis emphasis) {
     switch (format) {
         case OutputFormat::csv:
-            return csv(report.list.empty() ? std::span(&report.facts, 1) : std::span(report.rows));
+            return csv(!report.list.empty() && report.list_in_csv
+                           ? std::span<const Row>(report.rows)
+                           : std::span<const Row>(&report.facts.back().row, 1));
         case OutputFormat::json:
             return json(report);
         case OutputFormat::table:
             break;
     }
-    return report.caption + (report.list.empty() ? table_of_facts(report) : table_of_rows(report));
+    return table(report, emphasis);
+}
+
+std::string source_of(const Trace& trace) {
+    return fmt::format("{}{}", trace.path == "-" ? "standard input" : trace.path,
+                       trace.synthesised ? " (synthesised)" : "");
+}
+
+std::string_view to_string(SketchLayout layout) noexcept {
+    return layout == SketchLayout::compat ? "compat" : "blocked";
+}
+
+Row fields_of(const Trace& trace, const TraceHashes& hashes) {
+    return {{"path", trace.path},
+            {"sha256", trace.sha256},
+            {"format", std::string(to_string(trace.format))},
+            {"synthesised", trace.synthesised},
+            {"sessions", std::string(trace.sessions ? to_string(*trace.sessions) : "")},
+            {"block_size", std::uint64_t{hashes.block_size()}},
+            {"requests", std::uint64_t{hashes.requests()}},
+            {"block_references", std::uint64_t{hashes.references()}},
+            {"distinct_blocks", std::uint64_t{hashes.distinct_blocks(hashes.requests())}},
+            {"skipped_lines", std::uint64_t{trace.skipped_lines}},
+            {"blank_lines", std::uint64_t{trace.blank_lines}},
+            {"empty_rows", std::uint64_t{trace.empty_rows}}};
 }
 
 Row fields_of(const ReplayRun& run, const Trace& trace) {
@@ -189,6 +252,7 @@ Row fields_of(const ReplayRun& run, const Trace& trace) {
             {"mode", std::string(to_string(run.mode))},
             {"order", std::string(to_string(run.order))},
             std::move(capacity),
+            {"sketch", std::string(run.sketch ? to_string(*run.sketch) : "")},
             {"requests", run.requests},
             {"block_references", run.block_references},
             {"input_tokens", run.input_tokens},

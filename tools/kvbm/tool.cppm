@@ -66,6 +66,7 @@ export struct ReplayCommand {
     std::vector<ReplayPolicy> policies;
     ReplayMode mode = ReplayMode::manager;
     ReplayOrder order = ReplayOrder::tail;
+    SketchLayout sketch = SketchLayout::compat;
     std::size_t count_from = 0;
     std::optional<std::size_t> limit;
     std::size_t jobs = 1;
@@ -75,9 +76,18 @@ export struct ReplayCommand {
     bool quiet = false;
 };
 
-/// `kvbm inspect`.
+/// `kvbm inspect`: a trace, or the cache after its replay.
 export struct InspectCommand {
     Workload workload;
+    bool after_replay = false;
+    // --- of the replay ---
+    std::string capacity = "unlimited";
+    ReplayPolicy policy = ReplayPolicy::lru;
+    ReplayOrder order = ReplayOrder::tail;
+    SketchLayout sketch = SketchLayout::compat;
+    std::optional<std::size_t> limit;
+    std::size_t top = 10;  ///< most used blocks to name
+
     OutputFormat output = OutputFormat::table;
 };
 
@@ -116,6 +126,9 @@ export Result<void, Failure> run(const GenerateCommand& command);
 /// The trace of a workload: read, or generated.
 export Result<Trace, Failure> load(const Workload& workload);
 
+/// The failure to end with when a trace could not be replayed.
+export Failure failed(const ReplayError& error);
+
 /// Blocks of a capacity as written: `1000` blocks, `64K` or `1M` tokens in whole blocks, or none
 /// for `unlimited`.
 export Result<std::optional<std::size_t>, Failure> parse_capacity(std::string_view text,
@@ -132,20 +145,43 @@ export struct Field {
 /// Cells in the order of the columns.
 export using Row = std::vector<Field>;
 
+/// Cells about one thing.
+export struct Facts {
+    std::string_view name;  ///< json key: `trace`
+    Row row;
+    bool in_table = true;
+};
+
 /// What a command found, before it is written in one of the formats.
 export struct Report {
-    std::string_view subject;  ///< json key of `facts`: `trace`
-    Row facts;                 ///< what holds for the whole
+    std::string caption;       ///< lines above the table
+    std::vector<Facts> facts;  ///< in csv the last of them, if there is no list
     std::string_view list;     ///< json key of `rows`: `runs`; empty: there are only facts
     std::vector<Row> rows;
     std::vector<std::string_view> shown;  ///< columns that the table has; empty: all
-    std::string caption;                  ///< lines above the table
+    bool list_in_csv = true;              ///< in place of facts
 };
+
+/// Whether names may stand out from values.
+export enum class Emphasis { none, terminal };
 
 /// The report as text, with a newline at its end. The table is aligned and has thousands separated
 /// and four digits of a rate; csv and json have every field under the same names, in the same
-/// order.
-export std::string render(const Report& report, OutputFormat format);
+/// order. Only a table has emphasis.
+export std::string render(const Report& report, OutputFormat format,
+                          Emphasis emphasis = Emphasis::none);
+
+/// 1234567 as 1,234,567.
+export std::string with_thousands(std::uint64_t value);
+
+/// How a table names where the trace came from.
+export std::string source_of(const Trace& trace);
+
+/// The name of a sketch's layout on the command line and in reports: `compat`, `blocked`.
+export std::string_view to_string(SketchLayout layout) noexcept;
+
+/// The fields of a trace that every report about it has.
+export Row fields_of(const Trace& trace, const TraceHashes& hashes);
 
 /// The fields of one replay, in the order of the csv columns. Source: replay.md 6 and 8.
 export Row fields_of(const ReplayRun& run, const Trace& trace);
@@ -160,10 +196,8 @@ export std::string plain(const Field& field);
 /// Fails with `differs` and one line per cell; with `failed` or `bad_data` if the file is none.
 export Result<void, Failure> expect_rows(const std::string& path, std::span<const Row> rows);
 
-/// Draws the hit rate over the capacity, one line per policy, into an SVG file, by gnuplot.
-/// The file is complete or as it was before.
-export Result<void, Failure> draw(const std::string& path, std::span<const ReplayRun> runs,
-                                  std::string_view title);
+/// The hit rate over the capacity, one line per policy, as SVG, drawn by gnuplot.
+export Result<std::string, Failure> draw(std::span<const ReplayRun> runs, std::string_view title);
 
 // --- the outside ---
 
@@ -173,32 +207,17 @@ export Result<std::string, Failure> read_file(const std::string& path);
 /// Writes all of the text to standard output. A closed pipe is no failure.
 export Result<void, Failure> write_out(std::string_view text);
 
-/// From here on an interrupt ends the program with code 130, quietly, and leaves no temporary file
-/// and no progress line.
+/// Writes the report to standard output, with emphasis where that is a terminal and `NO_COLOR` is
+/// not set.
+export Result<void, Failure> write_out(const Report& report, OutputFormat format);
+
+/// Makes the text the content of a file, which is complete or as it was before. Devices and pipes
+/// are written to.
+export Result<void, Failure> write_file(const std::string& path, std::string_view text);
+
+/// From here on an interrupt (or the wish to terminate) ends the program with code 130 (143),
+/// quietly, and leaves no temporary file and no progress line. A signal that is ignored stays so.
 export void watch_for_interrupts();
-
-/// A file that takes a path's place when it is complete. Removed if it was not committed, also by
-/// an interrupt. One at a time.
-export class TemporaryFile {
-  public:
-    /// Makes an empty file beside the target.
-    static Result<TemporaryFile, Failure> beside(const std::string& target);
-    TemporaryFile(TemporaryFile&& other) noexcept;
-    TemporaryFile(const TemporaryFile&) = delete;
-    TemporaryFile& operator=(TemporaryFile&&) = delete;
-    TemporaryFile& operator=(const TemporaryFile&) = delete;
-    ~TemporaryFile();
-
-    const std::string& path() const noexcept { return path_; }
-    /// Puts the file into the target's place.
-    Result<void, Failure> commit();
-
-  private:
-    TemporaryFile(std::string target, std::string path);
-
-    std::string target_;
-    std::string path_;  ///< empty: committed or moved from
-};
 
 /// A line on the terminal that tells how far a count has come, until it is destroyed. Nothing is
 /// written where standard error is no terminal. At most ten updates a second.

@@ -16,7 +16,7 @@ import kvbm.core;
 namespace kvbm::tool {
 namespace {
 
-Row facts_of(const Trace& trace) {
+Row trace_fields(const Trace& trace) {
     const TraceFacts facts = inspect_trace(trace);
     return {{"path", trace.path},
             {"sha256", trace.sha256},
@@ -57,6 +57,94 @@ Row facts_of(const Trace& trace) {
             {"skipped_lines", facts.skipped_lines}};
 }
 
+Result<Report, Failure> trace_report(const Trace& trace) {
+    Report report;
+    report.facts.push_back({"trace", trace_fields(trace)});
+    return report;
+}
+
+Row cache_fields(const CacheContents& contents) {
+    return {{"blocks", contents.blocks},
+            {"reset", contents.reset},
+            {"mutable", contents.mutable_blocks},
+            {"staged", contents.staged},
+            {"primary", contents.primary},
+            {"duplicate", contents.duplicate},
+            {"inactive", contents.inactive},
+            {"references", contents.references},
+            {"roots", contents.roots},
+            {"chains", contents.chains},
+            {"unreachable", contents.unreachable},
+            {"chain_length_p50", contents.chain_length.p50},
+            {"chain_length_p90", contents.chain_length.p90},
+            {"chain_length_p99", contents.chain_length.p99},
+            {"chain_length_max", contents.chain_length.max},
+            {"reused", contents.reused},
+            {"uses_p50", contents.uses.p50},
+            {"uses_p90", contents.uses.p90},
+            {"uses_p99", contents.uses.p99},
+            {"uses_max", contents.uses.max},
+            {"age_p50", contents.age.p50},
+            {"age_p90", contents.age.p90},
+            {"age_p99", contents.age.p99},
+            {"age_max", contents.age.max}};
+}
+
+Row block_fields(const CachedBlock& block) {
+    return {{"block_id", std::uint64_t{block.id}},
+            {"position", std::uint64_t{block.hash.position()}},
+            {"uses", block.uses},
+            {"age", block.age},
+            {"sequence_hash", block.hash.to_hex()}};
+}
+
+std::string caption(const InspectCommand& command, const Trace& trace, const ReplayRun& run) {
+    std::string text = fmt::format(
+        "{}: the cache after {} requests\npolicy {}, order {}, capacity {}, block hit rate "
+        "{:.4f}, {} evictions",
+        source_of(trace), with_thousands(run.requests), to_string(run.policy), to_string(run.order),
+        run.capacity ? with_thousands(*run.capacity) : "unlimited", run.block_hit_rate(),
+        with_thousands(run.evictions));
+    if (run.sketch) {
+        text += fmt::format(", sketch {}", to_string(*run.sketch));
+    }
+    return text +
+           fmt::format("\nage: requests since the last use; the {} most used blocks below\n\n",
+                       command.top);
+}
+
+Result<Report, Failure> cache_report(const InspectCommand& command, const Trace& trace) {
+    const auto hashes = TraceHashes::of(trace);
+    if (!hashes) {
+        return failure(failed(hashes.error()));
+    }
+    const auto capacity = parse_capacity(command.capacity, trace.block_size);
+    if (!capacity) {
+        return failure(capacity.error());
+    }
+    ReplayOptions options;
+    options.capacity = *capacity;
+    options.policy = command.policy;
+    options.order = command.order;
+    options.sketch = command.sketch;
+    options.limit = command.limit;
+    const auto replayed = replay_and_inspect(*hashes, options, command.top);
+    if (!replayed) {
+        return failure(failed(replayed.error()));
+    }
+    Report report;
+    report.caption = caption(command, trace, replayed->run);
+    report.facts = {{"trace", fields_of(trace, *hashes), false},
+                    {"run", fields_of(replayed->run, trace), false},
+                    {"cache", cache_fields(replayed->contents)}};
+    report.list = "most_used";
+    report.list_in_csv = false;
+    for (const CachedBlock& block : replayed->contents.most_used) {
+        report.rows.push_back(block_fields(block));
+    }
+    return report;
+}
+
 }  // namespace
 
 Result<void, Failure> run(const InspectCommand& command) {
@@ -64,10 +152,11 @@ Result<void, Failure> run(const InspectCommand& command) {
     if (!trace) {
         return failure(trace.error());
     }
-    Report report;
-    report.subject = "trace";
-    report.facts = facts_of(*trace);
-    if (auto written = write_out(render(report, command.output)); !written) {
+    auto report = command.after_replay ? cache_report(command, *trace) : trace_report(*trace);
+    if (!report) {
+        return failure(report.error());
+    }
+    if (auto written = write_out(*report, command.output); !written) {
         return written;
     }
     if (const std::string notice = skipped_notice(*trace); !notice.empty()) {

@@ -9,6 +9,8 @@ module;
 #include <string>
 #include <string_view>
 #include <system_error>
+#include <utility>
+#include <variant>
 
 #include <fmt/format.h>
 
@@ -39,6 +41,15 @@ Result<Trace, Failure> load(const Workload& workload) {
             Failure{static_cast<ExitCode>(trace.error().exit_code()), trace.error().message()});
     }
     return std::move(*trace);
+}
+
+Failure failed(const ReplayError& error) {
+    if (std::holds_alternative<ReplayError::AllocationFailed>(error.reason)) {
+        return {ExitCode::failed, error.message()};
+    }
+    const bool data = std::holds_alternative<ReplayError::RequestTooLong>(error.reason) ||
+                      std::holds_alternative<ReplayError::TooManyBlocks>(error.reason);
+    return {data ? ExitCode::bad_data : ExitCode::usage, error.message()};
 }
 
 Result<std::optional<std::size_t>, Failure> parse_capacity(std::string_view text,

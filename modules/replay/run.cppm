@@ -153,7 +153,7 @@ export class TraceHashes {
 /// What to replay, and what to count of it.
 export struct ReplayOptions {
     /// Blocks the cache holds. None = room for every block of the trace.
-    std::optional<std::size_t> capacity;
+    std::optional<std::size_t> capacity = std::nullopt;
     ReplayMode mode = ReplayMode::manager;
     ReplayPolicy policy = ReplayPolicy::lru;
     ReplayOrder order = ReplayOrder::tail;
@@ -162,7 +162,7 @@ export struct ReplayOptions {
     /// First request to count, from 0; those before it only warm the cache.
     std::size_t count_from = 0;
     /// Requests to replay from the start of the trace. None = all.
-    std::optional<std::size_t> limit;
+    std::optional<std::size_t> limit = std::nullopt;
     /// If set, grows by the number of requests done, now and then.
     std::atomic<std::size_t>* progress = nullptr;
 };

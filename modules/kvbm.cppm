@@ -11,3 +11,4 @@ export import kvbm.metrics;
 export import kvbm.registry;
 export import kvbm.blocks;
 export import kvbm.sequence;
+export import kvbm.request;

@@ -97,4 +97,13 @@ Result<std::optional<std::size_t>, BlockSequenceError> BlockSequence::append_tok
     return *completed;
 }
 
+namespace detail::sequence {
+
+void Rewind::truncate(BlockSequence& sequence, std::size_t count) noexcept {
+    expects(sequence.sequence_.truncate(count).has_value(), "a sequence with runs is not rewound");
+    sequence.hashes_.resize(sequence.blocks().size());
+}
+
+}  // namespace detail::sequence
+
 }  // namespace kvbm

@@ -127,6 +127,39 @@ std::optional<BlockId> LogicalRow::extend_blocks(RawList& guards) {
     return std::nullopt;
 }
 
+bool LogicalRow::allocate(Store& other, std::size_t count) {
+    expects_own(&other);
+    if (count > Engine::total_blocks(other)) {
+        return false;
+    }
+    index_.reserve(size() + count);
+    unassigned_.reserve_more(count);
+    if (!Engine::allocate(other, count, unassigned_, nullptr)) {
+        return false;
+    }
+    const auto added = unassigned_.span().last(count);
+    expects(!add_to_index(added, offset_ + size() - count),
+            "a manager hands out no block that somebody holds");
+    return true;
+}
+
+std::size_t LogicalRow::match(Store& other, std::span<const SequenceHash> hashes) {
+    expects(size() == 0, "a match is the beginning of a row");
+    index_.reserve(hashes.size());
+    assigned_.reserve_more(hashes.size());
+    try {
+        Engine::match(other, hashes, assigned_);
+    } catch (...) {  // a tracker of uses may throw when the blocks are held already
+        if (!assigned_.empty()) {
+            Engine::release(GuardKind::immutable_block, assigned_.span(), ReleaseOrder::root_first);
+            assigned_.forget();
+        }
+        throw;
+    }
+    expects(!add_to_index(assigned_.span(), offset_), "equal hashes are of one position");
+    return assigned_.size();
+}
+
 Result<std::size_t, Offence> LogicalRow::extend_assigned(RawList& guards) {
     if (guards.empty()) {
         return std::size_t{0};

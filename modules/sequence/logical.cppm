@@ -43,6 +43,9 @@ export enum class Positions {
     free,     ///< a plain ordered row: hashes may be anything, as in the parent
 };
 
+export template <class Tier = DefaultTier>
+class LogicalBlockAssignments;
+
 namespace detail::sequence {
 
 /// The texts of the error alternatives. For the layers above, not for users.
@@ -130,6 +133,11 @@ export class LogicalRow {
 
     /// Takes the guards out of `guards`, or gives the first duplicate and leaves them there.
     std::optional<BlockId> extend_blocks(RawList& guards);
+    /// Queues blocks of the store, all or none. False: it has fewer, and nothing has changed.
+    bool allocate(Store& store, std::size_t count);
+    /// Assigns the longest cached prefix of the hashes of positions offset(), offset() + 1 ...;
+    /// gives its length. Rule: the row is empty.
+    std::size_t match(Store& store, std::span<const SequenceHash> hashes);
     Result<std::size_t, Offence> extend_assigned(RawList& guards);
     Result<std::size_t, Offence> stage(std::span<const TokenBlock> blocks);
     std::size_t register_blocks(Store& store, std::size_t at_most);
@@ -167,6 +175,19 @@ export class LogicalRow {
     RawList staged_;
     RawList unassigned_;
     PlaceIndex index_;
+};
+
+/// Leads from a tracker to its row. For the layers above, not for users.
+export class RowAccess {
+  public:
+    template <class Tier>
+    static inline LogicalRow& row(LogicalBlockAssignments<Tier>& tracker) noexcept {
+        return tracker.row_;
+    }
+    template <class Tier>
+    static inline const LogicalRow& row(const LogicalBlockAssignments<Tier>& tracker) noexcept {
+        return tracker.row_;
+    }
 };
 
 }  // namespace detail::sequence
@@ -239,7 +260,7 @@ struct LogicalBlockAssignmentError {
 /// the first guard breaks a contract. Const calls allocate nothing unless they give a list; views,
 /// pointers and spans are valid until the next change or move. A call that fails has changed
 /// nothing and gives the guards back. Source: sequences.md 3, 6, 7.
-export template <class Tier = DefaultTier>
+export template <class Tier>
 class LogicalBlockAssignments {
   public:
     using Error = LogicalBlockAssignmentError<Tier>;
@@ -408,6 +429,7 @@ class LogicalBlockAssignments {
     InvariantReport check_invariants() const { return row_.check_invariants(); }
 
   private:
+    friend detail::sequence::RowAccess;
     using Access = detail::blocks::GuardAccess;
     using Offence = detail::sequence::Offence;
 

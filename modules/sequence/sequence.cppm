@@ -87,6 +87,20 @@ export struct BlockSequenceError {
     friend bool operator==(const BlockSequenceError&, const BlockSequenceError&) = default;
 };
 
+export class BlockSequence;
+
+namespace detail::sequence {
+
+/// Takes appended tokens back when a later step of the same call fails. For the layers above, not
+/// for users.
+export class Rewind {
+  public:
+    /// Keeps the first `count` tokens of a sequence without multimodal runs.
+    static void truncate(BlockSequence& sequence, std::size_t count) noexcept;
+};
+
+}  // namespace detail::sequence
+
 /// A token sequence cut into blocks of equal size, each full block named by its hash.
 ///
 /// A full block is closed by its last token: `total_tokens() == blocks().size() * block_size() +
@@ -144,6 +158,8 @@ export class BlockSequence {
     }
 
   private:
+    friend detail::sequence::Rewind;
+
     void add_hashes_of_new_blocks() noexcept;
     void reserve_hashes(std::size_t new_tokens);
 

@@ -12,5 +12,6 @@ export import :frequency;
 export import :hash;
 export import :policy;
 export import :pool;
+export import :request;
 export import :tokens;
 export import :trace_reader;

@@ -25,10 +25,16 @@ ApplyError wrong_state(std::string_view expected, const SequenceState& actual) {
     return {ApplyError::WrongState{expected, actual}};
 }
 
-/// Blocks of `tokens` and `more`, whose sum may wrap.
-std::size_t blocks_for_sum(const RequestCore& request, std::size_t tokens, std::size_t more) {
-    const bool wraps = more > std::numeric_limits<std::size_t>::max() - tokens;
-    return wraps ? std::numeric_limits<std::size_t>::max() : request.blocks_for(tokens + more);
+/// Blocks of `tokens` and `more` tokens, whose sum may not be a number.
+std::size_t blocks_for_sum(const RequestCore& request, std::size_t tokens,
+                           std::size_t more) noexcept {
+    const std::size_t size = request.block_size();
+    const std::size_t rest = request.blocks_for(tokens % size + more % size);
+    const std::size_t full = more / size;
+    const std::size_t known = tokens / size + rest;
+    return full > std::numeric_limits<std::size_t>::max() - known
+               ? std::numeric_limits<std::size_t>::max()
+               : full + known;
 }
 
 /// Full blocks that a match may take so that a token is left to compute.

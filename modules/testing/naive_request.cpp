@@ -239,10 +239,10 @@ std::string NaiveRequest::schedule_speculative(BlockManager<>& manager, std::siz
         return refused;
     }
     const std::size_t cut = std::min(drafts, remaining());
-    if (cut == std::numeric_limits<std::size_t>::max()) {
-        return failed(cut - held());  // more tokens than a number can count
-    }
-    const std::size_t need = std::max(blocks(total() + cut), held()) - held();
+    constexpr std::size_t most = std::numeric_limits<std::size_t>::max();
+    std::size_t all = blocks(total() % block_size_ + cut % block_size_) + total() / block_size_;
+    all = cut / block_size_ > most - all ? most : all + cut / block_size_;
+    const std::size_t need = std::max(all, held()) - held();
     if (!allocate(manager, need)) {
         return failed(need);
     }

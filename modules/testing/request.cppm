@@ -94,8 +94,9 @@ export class SimulatedKv {
 };
 
 export inline constexpr std::size_t slots_count = 4;
-/// Stands for the largest number in a command's count.
-export inline constexpr std::size_t unlimited = 63;
+/// A count of a command that is at least so much stands for the largest number.
+export inline constexpr std::size_t unlimited = 56;
+export inline constexpr std::size_t counts_below = 64;
 
 /// A request on an empty slot, or instead of the one there. Prompts of one family begin alike;
 /// those of all families have their first six tokens in common.
@@ -105,7 +106,7 @@ export struct New {
     bool salted = false;
     static constexpr void fields(auto& c, auto&& field) {
         field(c.slot, slots_count), field(c.family, 3), field(c.prompt, 24);
-        field(c.max_output, unlimited + 1), field(c.salted, 2);
+        field(c.max_output, counts_below), field(c.salted, 2);
     }
 };
 export struct Destroy {
@@ -131,7 +132,7 @@ export struct SchedulePrefill {
     static constexpr std::string_view name = "schedule_prefill";
     std::size_t slot = 0, count = 0;
     static constexpr void fields(auto& c, auto&& field) {
-        field(c.slot, slots_count), field(c.count, unlimited + 1);
+        field(c.slot, slots_count), field(c.count, counts_below);
     }
 };
 export struct ScheduleDecode {
@@ -143,7 +144,7 @@ export struct ScheduleSpeculative {
     static constexpr std::string_view name = "schedule_speculative";
     std::size_t slot = 0, drafts = 0;
     static constexpr void fields(auto& c, auto&& field) {
-        field(c.slot, slots_count), field(c.drafts, unlimited + 1);
+        field(c.slot, slots_count), field(c.drafts, counts_below);
     }
 };
 export struct ApplyPrefill {
@@ -177,7 +178,7 @@ export struct DropUnassigned {
     static constexpr std::string_view name = "drop_unassigned";
     std::size_t slot = 0, count = 0;
     static constexpr void fields(auto& c, auto&& field) {
-        field(c.slot, slots_count), field(c.count, unlimited + 1);
+        field(c.slot, slots_count), field(c.count, counts_below);
     }
 };
 export struct Release {

@@ -30,7 +30,7 @@ namespace {
 constexpr SaltHash salt_hash = 42;
 
 std::size_t counted(std::size_t drawn) {
-    return drawn == unlimited ? std::numeric_limits<std::size_t>::max() : drawn;
+    return drawn >= unlimited ? std::numeric_limits<std::size_t>::max() : drawn;
 }
 
 std::vector<Token> prompt_of(const New& command) {

@@ -8,6 +8,7 @@ export import kvbm.hash;
 export import kvbm.tokens;
 export import kvbm.frequency;
 export import kvbm.metrics;
+export import kvbm.events;
 export import kvbm.registry;
 export import kvbm.blocks;
 export import kvbm.sequence;

@@ -15,9 +15,9 @@ namespace kvbm::detail::blocks {
 
 namespace {
 
-/// Marks, between the locked part of a registration and its end, the guards that kept their own
-/// block.
-constexpr std::uint64_t kept_mark = std::uint64_t{1} << 63;
+// Marks in the generations of guards, between the steps of a registration.
+constexpr std::uint64_t kept_mark = std::uint64_t{1} << 63;  ///< kept its own block
+constexpr std::uint64_t new_mark = std::uint64_t{1} << 62;   ///< its hash is new to the registry
 
 /// Gives up the entries of staged slots.
 void leave_registry(const Store& store, std::span<const RawGuard> guards) noexcept {
@@ -27,9 +27,11 @@ void leave_registry(const Store& store, std::span<const RawGuard> guards) noexce
     }
 }
 
-/// Gives each slot of the guards the registry entry of its hash. On an exception no slot has one.
-void enter_registry(const Store& store, std::span<const RawGuard> guards) {
+/// Gives each slot of the guards the registry entry of its hash, then announces the new ones. On an
+/// exception no slot has one, and nobody was told.
+void enter_registry(const Store& store, std::span<RawGuard> guards) {
     std::array<Registration, EngineAccess::batch_max> items;
+    const bool announces = EngineAccess::announces(store.registry);
     std::size_t done = 0;
     try {
         while (done < guards.size()) {
@@ -39,13 +41,26 @@ void enter_registry(const Store& store, std::span<const RawGuard> guards) {
             }
             EngineAccess::register_all(store.registry, store.tier, std::span(items).first(count));
             for (std::size_t i = 0; i < count; ++i) {
-                store.slots[guards[done + i].id].entry = items[i].entry->index;
+                RawGuard& guard = guards[done + i];
+                store.slots[guard.id].entry = items[i].entry->index;
+                guard.generation |= announces && items[i].is_new ? new_mark : 0;
             }
             done += count;
         }
     } catch (...) {
+        for (RawGuard& guard : guards.first(done)) {
+            guard.generation &= ~new_mark;
+        }
         leave_registry(store, guards.first(done));
         throw;
+    }
+    if (announces) {
+        for (RawGuard& guard : guards) {
+            if ((guard.generation & new_mark) != 0) {
+                guard.generation &= ~new_mark;
+                EngineAccess::announce(store.entry_of(store.slots[guard.id]));
+            }
+        }
     }
 }
 

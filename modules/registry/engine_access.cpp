@@ -29,26 +29,25 @@ void EngineAccess::reserve(const BlockRegistry& registry, std::size_t entries) {
     registry.core().reserve(entries);
 }
 
+void EngineAccess::unreserve(const BlockRegistry& registry, std::size_t entries) noexcept {
+    registry.core().unreserve(entries);
+}
+
 void EngineAccess::register_all(const BlockRegistry& registry, TierId tier,
                                 std::span<Registration> items) {
     registry.core().register_all(&tier, items);
-    touch_new(registry.core(), items);
+}
+
+bool EngineAccess::announces(const BlockRegistry& registry) noexcept {
+    return registry.core().announces();
+}
+
+void EngineAccess::announce(Entry& entry) noexcept {
+    entry.core->announce(entry);
 }
 
 void EngineAccess::release_all(std::span<Entry*> entries) noexcept {
-    std::size_t dead = 0;
-    for (Entry* entry : entries) {
-        // Release: this holder's work on the entry happens before its reuse. Acquire: pairs with
-        // the others' release.
-        if (entry->references.fetch_sub(1, std::memory_order_acq_rel) == 1) {
-            entries[dead++] = entry;
-        }
-    }
-    if (dead != 0) {
-        Core& core = *entries[0]->core;
-        core.bury(entries.first(dead));
-        core.let_go(dead);
-    }
+    Core::release_all(entries);
 }
 
 void EngineAccess::release_shared(Entry& entry) noexcept {
@@ -78,8 +77,17 @@ Entry& EngineAccess::entry_at(const BlockRegistry& registry, std::uint32_t index
     return registry.core().entry_at(index);
 }
 
+void EngineAccess::touch(const BlockRegistry& registry, const SequenceHash& hash) noexcept {
+    registry.core().touch(hash);
+}
+
+void EngineAccess::touch_all(const BlockRegistry& registry,
+                             std::span<const SequenceHash> hashes) noexcept {
+    registry.core().touch_all(hashes);
+}
+
 void EngineAccess::touch_live(const BlockRegistry& registry, std::span<const SequenceHash> hashes) {
-    const Core& core = registry.core();
+    Core& core = registry.core();
     if (core.tracker() == nullptr) {
         return;
     }
@@ -96,7 +104,7 @@ void EngineAccess::touch_live(const BlockRegistry& registry, std::span<const Seq
         }
         for (std::size_t i = 0; i < batch.size(); ++i) {
             if (live[i]) {
-                core.tracker()->touch(batch[i]);
+                core.touch(batch[i]);
             }
         }
     }

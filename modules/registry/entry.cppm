@@ -15,14 +15,13 @@ import :index;
 namespace kvbm::detail::registry {
 
 class Core;
-struct MoreTiers;
 
 /// Presence of one tier: (tier number + 1) << 32 | blocks; 0 = free.
 using TierCell = std::atomic<std::uint64_t>;
 
 /// The record of one hash, one cache line. A tier takes a cell when its first block comes and keeps
-/// it; from the fourth tier on the cells stand in a chain on the heap. For the layers above, not
-/// for users.
+/// it; from the fourth tier on the cells stand with the other extras. For the layers above, not for
+/// users.
 export struct alignas(64) Entry {
     SequenceHash hash;
     Core* core = nullptr;
@@ -30,8 +29,11 @@ export struct alignas(64) Entry {
     /// Handles. 0 = dying: nobody may take a reference any more.
     std::atomic<std::uint32_t> references{0};
     std::array<TierCell, 3> tiers{};
-    std::atomic<MoreTiers*> more_tiers{nullptr};
+    /// The address of what few entries have (attachments, touch callbacks, further tiers), made on
+    /// demand; bit 0: the entry's `stored` was reported, so its `removed` will be.
+    std::atomic<std::uintptr_t> extras{0};
 };
+static_assert(sizeof(Entry) == 64);
 
 /// One hash to register, and what came of it. For the layers above, not for users.
 export struct Registration {

@@ -5,6 +5,7 @@ module;
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -21,6 +22,29 @@ using detail::registry::Core;
 using detail::registry::EngineAccess;
 using detail::registry::Entry;
 using detail::registry::Registration;
+
+namespace {
+
+// Between the steps of a batch, the handles of new entries are marked in the lowest bit of their
+// address, which is free: entries stand on cache lines.
+
+Entry* marked(Entry* entry) noexcept {
+    return reinterpret_cast<Entry*>(reinterpret_cast<std::uintptr_t>(entry) | 1);
+}
+Entry* unmarked(Entry* entry) noexcept {
+    return reinterpret_cast<Entry*>(reinterpret_cast<std::uintptr_t>(entry) & ~std::uintptr_t{1});
+}
+
+/// Room for more elements, so that growing a list step by step stays linear.
+template <class T>
+void reserve_more(std::vector<T>& list, std::size_t more) {
+    const std::size_t wanted = list.size() + more;
+    if (wanted > list.capacity()) {
+        list.reserve(std::max(wanted, 2 * list.size()));
+    }
+}
+
+}  // namespace
 
 BlockRegistrationHandle::BlockRegistrationHandle(const BlockRegistrationHandle& other) noexcept
     : entry_(other.entry_) {
@@ -64,14 +88,20 @@ bool BlockRegistrationHandle::has_any_block(std::span<const TierId> tiers) const
     return detail::registry::holds_blocks(entry(), tiers);
 }
 
+void BlockRegistrationHandle::on_touch(TouchCallback callback) const {
+    expects(callback != nullptr, "a touch callback can be called");
+    detail::registry::add_callback(entry(), std::move(callback));
+}
+
+void BlockRegistrationHandle::touch() const {
+    detail::registry::call_callbacks(entry());
+}
+
 BlockRegistryBuilder BlockRegistry::builder() {
     return {};
 }
 
-BlockRegistry::BlockRegistry() : BlockRegistry(std::shared_ptr<FrequencyTracker>()) {}
-
-BlockRegistry::BlockRegistry(std::shared_ptr<FrequencyTracker> tracker)
-    : core_(new Core(std::move(tracker))) {}
+BlockRegistry::BlockRegistry() : core_(new Core(nullptr, nullptr)) {}
 
 BlockRegistry::BlockRegistry(const BlockRegistry& other) noexcept : core_(other.core_) {
     if (core_ != nullptr) {
@@ -109,7 +139,9 @@ BlockRegistrationHandle BlockRegistry::register_sequence_hash(const SequenceHash
     Registration item{.hash = hash};
     core().register_all(nullptr, std::span<Registration>(&item, 1));
     BlockRegistrationHandle handle(item.entry);
-    detail::registry::touch_new(core(), std::span<const Registration>(&item, 1));
+    if (item.is_new) {
+        core().announce(*item.entry);
+    }
     return handle;
 }
 
@@ -122,20 +154,36 @@ std::vector<BlockRegistrationHandle> BlockRegistry::register_sequence_hashes(
 
 void BlockRegistry::register_sequence_hashes_into(std::span<const SequenceHash> hashes,
                                                   std::vector<BlockRegistrationHandle>& out) {
-    out.reserve(out.size() + hashes.size());
+    const std::size_t first = out.size();
+    reserve_more(out, hashes.size());
     std::array<Registration, EngineAccess::batch_max> items;
-    while (!hashes.empty()) {
-        const std::size_t count = std::min(items.size(), hashes.size());
-        for (std::size_t i = 0; i < count; ++i) {
-            items[i].hash = hashes[i];
+    try {
+        while (!hashes.empty()) {
+            const std::size_t count = std::min(items.size(), hashes.size());
+            for (std::size_t i = 0; i < count; ++i) {
+                items[i].hash = hashes[i];
+            }
+            const auto batch = std::span(items).first(count);
+            core().register_all(nullptr, batch);
+            for (const Registration& item : batch) {
+                out.push_back(
+                    BlockRegistrationHandle(item.is_new ? marked(item.entry) : item.entry));
+            }
+            hashes = hashes.subspan(count);
         }
-        const auto batch = std::span(items).first(count);
-        core().register_all(nullptr, batch);
-        for (const Registration& item : batch) {
-            out.push_back(BlockRegistrationHandle(item.entry));
+    } catch (...) {
+        for (std::size_t i = first; i < out.size(); ++i) {
+            out[i].entry_ = unmarked(out[i].entry_);
         }
-        detail::registry::touch_new(core(), batch);
-        hashes = hashes.subspan(count);
+        out.erase(out.begin() + static_cast<std::ptrdiff_t>(first), out.end());
+        throw;
+    }
+    // Only now can nothing fail any more.
+    for (std::size_t i = first; i < out.size(); ++i) {
+        Entry* entry = unmarked(out[i].entry_);
+        if (std::exchange(out[i].entry_, entry) != entry) {
+            core().announce(*entry);
+        }
     }
 }
 
@@ -182,7 +230,7 @@ std::vector<std::pair<SequenceHash, bool>> BlockRegistry::check_presence_any(
 void BlockRegistry::check_presence_any_into(std::span<const SequenceHash> hashes,
                                             std::span<const TierId> tiers,
                                             std::vector<std::pair<SequenceHash, bool>>& out) const {
-    out.reserve(out.size() + hashes.size());
+    reserve_more(out, hashes.size());
     const detail::core::SharedLock lock(core().mutex());
     for (const SequenceHash& hash : hashes) {
         Entry* entry = core().find(hash);
@@ -190,10 +238,8 @@ void BlockRegistry::check_presence_any_into(std::span<const SequenceHash> hashes
     }
 }
 
-void BlockRegistry::touch(const SequenceHash& hash) const {
-    if (const auto& tracker = core().tracker()) {
-        tracker->touch(hash);
-    }
+void BlockRegistry::touch(const SequenceHash& hash) const noexcept {
+    core().touch(hash);
 }
 
 std::uint32_t BlockRegistry::count(const SequenceHash& hash) const {
@@ -209,6 +255,14 @@ const std::shared_ptr<FrequencyTracker>& BlockRegistry::frequency_tracker() cons
     return core().tracker();
 }
 
+const std::shared_ptr<EventsManager>& BlockRegistry::event_manager() const noexcept {
+    return core().events();
+}
+
+std::uint64_t BlockRegistry::hook_failures() const noexcept {
+    return core().hook_failures();
+}
+
 BlockRegistryBuilder& BlockRegistryBuilder::frequency_tracker(FrequencyTrackingCapacity capacity,
                                                               SketchLayout layout) {
     tracker_ = create_tracker(capacity, layout);
@@ -221,8 +275,14 @@ BlockRegistryBuilder& BlockRegistryBuilder::frequency_tracker(
     return *this;
 }
 
+BlockRegistryBuilder& BlockRegistryBuilder::event_manager(
+    std::shared_ptr<EventsManager> manager) noexcept {
+    events_ = std::move(manager);
+    return *this;
+}
+
 BlockRegistry BlockRegistryBuilder::build() const {
-    return BlockRegistry(tracker_);
+    return BlockRegistry(new Core(tracker_, events_));
 }
 
 }  // namespace kvbm

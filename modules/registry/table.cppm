@@ -1,9 +1,22 @@
 //! kvbm.registry:table: the table of a registry and the memory of its entries. Internal: seen by
 //! the bodies of kvbm.registry only.
 //!
-//! References to an entry rise and fall without a lock; the last one that goes takes the lock to
-//! bury the entry. Between the two the entry is dying: lookups pass it by, and a registration of
-//! its hash replaces it in the table.
+//! References to an entry rise and fall without a lock. The life of an entry:
+//!
+//!   register_all()   under the table lock: in the table, one reference
+//!   announce()       no lock: policy, `stored`, touch; by the call that made the entry, which
+//!   still
+//!                    has its reference
+//!   last reference   no lock: the count falls to 0 and never rises again. The entry is *dying*:
+//!                    lookups pass it by, and a registration of its hash replaces it in the table
+//!   end()            no lock: `removed`, if `stored` was reported
+//!                    under the table lock: out of the table if that still names this entry (a
+//!                    number names one entry, so a successor of the same hash stays), into the free
+//!                    list; readers of the table that saw it dying are gone now
+//!                    no lock: attachments and callbacks are destroyed
+//!
+//! All of it happens with no store lock held. An entry that another thread took over from a
+//! registration that ran out of memory was never announced, and so is never reported removed.
 module;
 
 #include <algorithm>
@@ -18,84 +31,13 @@ module;
 
 module kvbm.registry:table;
 
+import kvbm.events;
 import kvbm.frequency;
 import :entry;
+import :extras;
 import :index;
 
 namespace kvbm::detail::registry {
-
-struct MoreTiers {
-    std::array<TierCell, 7> tiers{};
-    std::atomic<MoreTiers*> next{nullptr};
-};
-
-constexpr std::uint64_t cell_mark(TierId tier) noexcept {
-    return (std::uint64_t{tier.value()} + 1) << 32;
-}
-constexpr bool is_cell_of(std::uint64_t cell, TierId tier) noexcept {
-    return (cell >> 32) == std::uint64_t{tier.value()} + 1;
-}
-constexpr std::uint32_t blocks_in(std::uint64_t cell) noexcept {
-    return static_cast<std::uint32_t>(cell);
-}
-
-inline TierCell* find_cell(Entry& entry, TierId tier) noexcept {
-    for (TierCell& cell : entry.tiers) {
-        if (is_cell_of(cell.load(std::memory_order_relaxed), tier)) {
-            return &cell;
-        }
-    }
-    for (MoreTiers* more = entry.more_tiers.load(std::memory_order_acquire); more != nullptr;
-         more = more->next.load(std::memory_order_acquire)) {
-        for (TierCell& cell : more->tiers) {
-            if (is_cell_of(cell.load(std::memory_order_relaxed), tier)) {
-                return &cell;
-            }
-        }
-    }
-    return nullptr;
-}
-
-/// Takes a free cell of the list for the tier. Callers hold the table lock, so no other tier takes
-/// one meanwhile.
-template <std::size_t n>
-bool take_cell(std::array<TierCell, n>& cells, TierId tier) noexcept {
-    for (TierCell& cell : cells) {
-        if (cell.load(std::memory_order_relaxed) == 0) {
-            cell.store(cell_mark(tier), std::memory_order_relaxed);
-            return true;
-        }
-    }
-    return false;
-}
-
-/// Makes sure the tier has a cell. With the table lock held.
-inline void make_cell(Entry& entry, TierId tier) {
-    if (find_cell(entry, tier) != nullptr || take_cell(entry.tiers, tier)) {
-        return;
-    }
-    std::atomic<MoreTiers*>* link = &entry.more_tiers;
-    for (MoreTiers* more = link->load(std::memory_order_relaxed); more != nullptr;
-         more = link->load(std::memory_order_relaxed)) {
-        if (take_cell(more->tiers, tier)) {
-            return;
-        }
-        link = &more->next;
-    }
-    auto more = std::make_unique<MoreTiers>();
-    take_cell(more->tiers, tier);
-    link->store(more.release(), std::memory_order_release);
-}
-
-inline bool holds_blocks(Entry& entry, std::span<const TierId> tiers) noexcept {
-    for (const TierId tier : tiers) {
-        const TierCell* cell = find_cell(entry, tier);
-        if (cell != nullptr && blocks_in(cell->load(std::memory_order_acquire)) != 0) {
-            return true;
-        }
-    }
-    return false;
-}
 
 inline void add_reference(Entry& entry) noexcept {
     entry.references.fetch_add(1, std::memory_order_relaxed);
@@ -117,7 +59,8 @@ inline bool try_add_reference(Entry& entry) noexcept {
 /// it.
 class Core {
   public:
-    explicit Core(std::shared_ptr<FrequencyTracker> tracker) : tracker_(std::move(tracker)) {}
+    Core(std::shared_ptr<FrequencyTracker> tracker, std::shared_ptr<EventsManager> events)
+        : tracker_(std::move(tracker)), events_(std::move(events)) {}
     Core(const Core&) = delete;
     Core& operator=(const Core&) = delete;
     ~Core() {
@@ -136,6 +79,46 @@ class Core {
     }
 
     const std::shared_ptr<FrequencyTracker>& tracker() const noexcept { return tracker_; }
+    const std::shared_ptr<EventsManager>& events() const noexcept { return events_; }
+    std::uint64_t hook_failures() const noexcept {
+        return hook_failures_.load(std::memory_order_relaxed);
+    }
+
+    /// Calls user code: what it throws is counted and otherwise ignored.
+    template <class Call>
+    void guarded(const Call& call) noexcept {
+        try {
+            call();
+        } catch (...) {
+            hook_failures_.fetch_add(1, std::memory_order_relaxed);
+        }
+    }
+
+    /// Whether new entries are told to anybody.
+    bool announces() const noexcept { return tracker_ != nullptr || events_ != nullptr; }
+    /// Tells of a new entry: hook, then touch. With no lock held, by the call that made it.
+    void announce(Entry& entry) noexcept {
+        if (events_ != nullptr) {
+            guarded([&] {
+                if (events::Emitter::reports(*events_, entry.hash)) {
+                    // Relaxed: the last reference, given up later, brings it to end().
+                    entry.extras.fetch_or(reported_bit, std::memory_order_relaxed);
+                    events::Emitter::emit(*events_, EventKind::stored, entry.hash);
+                }
+            });
+        }
+        touch(entry.hash);
+    }
+    void touch(const SequenceHash& hash) noexcept {
+        if (tracker_ != nullptr) {
+            guarded([&] { tracker_->touch(hash); });
+        }
+    }
+    void touch_all(std::span<const SequenceHash> hashes) noexcept {
+        if (tracker_ != nullptr) {
+            guarded([&] { tracker_->touch_all(hashes); });
+        }
+    }
 
     std::size_t size() const {
         const core::SharedLock lock(mutex_);
@@ -158,37 +141,57 @@ class Core {
 
     void reserve(std::size_t entries) {
         const core::ExclusiveLock lock(mutex_);
-        reserved_ += entries;
-        make_room(reserved_ > table_.size() ? reserved_ - table_.size() : 0);
+        const std::size_t wanted = reserved_ + entries;
+        make_room(wanted > table_.size() ? wanted - table_.size() : 0);
+        reserved_ = wanted;
+    }
+    void unreserve(std::size_t entries) noexcept {
+        const core::ExclusiveLock lock(mutex_);
+        expects(entries <= reserved_, "room that is given back was reserved");
+        reserved_ -= entries;
     }
 
-    /// Registers each item. Fails before anything has changed, or not at all.
+    /// Registers each item and tells nobody. Fails with nothing changed.
     void register_all(TierId const* tier, std::span<Registration> items) {
-        const core::ExclusiveLock lock(mutex_);
+        core::ExclusiveLock lock(mutex_);
         make_room(items.size());
         for (const Registration& item : items) {
             table_.prefetch(table_.probe(item.hash));
         }
-        std::size_t done = 0;
-        try {
-            for (; done < items.size(); ++done) {
-                register_one(items[done]);
-                if (tier != nullptr) {
-                    make_cell(*items[done].entry, *tier);
-                }
+        for (std::size_t done = 0; done < items.size(); ++done) {
+            register_one(items[done]);
+            if (tier == nullptr) {
+                continue;
             }
-            hold(static_cast<std::uint64_t>(std::ranges::count_if(items, &Registration::is_new)));
-        } catch (...) {
-            undo(items.first(done + 1));
-            throw;
+            try {
+                make_cell(*items[done].entry, *tier);
+            } catch (...) {
+                const auto registered = items.first(done + 1);
+                hold_new(registered);
+                lock.unlock();
+                for (const Registration& item : registered) {
+                    Entry* entry = item.entry;
+                    release_all(std::span<Entry*>(&entry, 1));
+                }
+                throw;
+            }
         }
+        hold_new(items);
     }
 
-    /// Takes entries whose last reference has gone out of the table and frees them.
-    void bury(std::span<Entry* const> dead) noexcept {
-        const core::ExclusiveLock lock(mutex_);
-        for (Entry* entry : dead) {
-            bury_one(*entry);
+    /// Gives up one reference of each entry, of whatever registry, in order. The span is scratch
+    /// afterwards.
+    static void release_all(std::span<Entry*> entries) noexcept {
+        std::size_t dead = 0;
+        for (Entry* entry : entries) {
+            // Release: this holder's work on the entry happens before its reuse. Acquire: pairs
+            // with the others' release.
+            if (entry->references.fetch_sub(1, std::memory_order_acq_rel) == 1) {
+                entries[dead++] = entry;
+            }
+        }
+        if (dead != 0) {
+            entries[0]->core->end(entries.first(dead));
         }
     }
 
@@ -217,12 +220,36 @@ class Core {
         item.is_new = true;
     }
 
-    void undo(std::span<Registration> items) noexcept {
-        for (const Registration& item : items) {
-            if (item.entry->references.fetch_sub(1, std::memory_order_acq_rel) == 1) {
-                bury_one(*item.entry);
+    /// New entries keep the core alive.
+    void hold_new(std::span<const Registration> items) noexcept {
+        hold(static_cast<std::uint64_t>(std::ranges::count_if(items, &Registration::is_new)));
+    }
+
+    /// The end of entries whose last reference has gone.
+    void end(std::span<Entry* const> dead) noexcept {
+        Extras* left = nullptr;
+        Extras** last = &left;
+        for (Entry* entry : dead) {
+            const std::uintptr_t word = entry->extras.load(std::memory_order_relaxed);
+            if ((word & reported_bit) != 0) {
+                events::Emitter::emit(*events_, EventKind::removed, entry->hash);
+            }
+            if (Extras* extras = extras_in(word)) {
+                *last = extras;
+                last = &extras->next_dead;
             }
         }
+        {
+            const core::ExclusiveLock lock(mutex_);
+            for (Entry* entry : dead) {
+                bury_one(*entry);
+            }
+        }
+        while (left != nullptr) {
+            const std::unique_ptr<Extras> extras(left);
+            left = extras->next_dead;
+        }
+        let_go(dead.size());
     }
 
     void bury_one(Entry& entry) noexcept {
@@ -230,11 +257,7 @@ class Core {
         if (table_.find(probe, [&](std::uint32_t id) { return id == entry.index; }) != no_index) {
             table_.erase(probe, entry.index);
         }
-        MoreTiers* more = entry.more_tiers.exchange(nullptr, std::memory_order_acquire);
-        while (more != nullptr) {
-            const std::unique_ptr<MoreTiers> owned(more);
-            more = owned->next.load(std::memory_order_relaxed);
-        }
+        entry.extras.store(0, std::memory_order_relaxed);
         for (TierCell& cell : entry.tiers) {
             cell.store(0, std::memory_order_relaxed);
         }
@@ -280,7 +303,9 @@ class Core {
         free_ += count;
     }
 
-    std::shared_ptr<FrequencyTracker> tracker_;
+    const std::shared_ptr<FrequencyTracker> tracker_;
+    const std::shared_ptr<EventsManager> events_;
+    std::atomic<std::uint64_t> hook_failures_{0};
     std::atomic<std::uint64_t> holders_{1};  // registry objects and live entries
     mutable core::SharedMutex mutex_;        // guards everything below
     TagIndex table_{TagIndex::load_per_bucket, draw_multiplier()};
@@ -290,16 +315,5 @@ class Core {
     std::size_t free_ = 0;
     std::uint32_t first_free_ = no_index;
 };
-
-inline void touch_new(const Core& core, std::span<const Registration> items) {
-    if (core.tracker() == nullptr) {
-        return;
-    }
-    for (const Registration& item : items) {
-        if (item.is_new) {
-            core.tracker()->touch(item.hash);
-        }
-    }
-}
 
 }  // namespace kvbm::detail::registry

@@ -70,11 +70,6 @@ void reserve_for(Store& store, std::size_t hashes) {
     store.inactive.reserve(store.held() + std::min(hashes, store.inactive.size()));
 }
 
-/// The tracker, if lookups are to touch.
-FrequencyTracker* tracker_of(const Store& store) noexcept {
-    return store.registry.frequency_tracker().get();
-}
-
 }  // namespace
 
 std::size_t Engine::match(Store& store, std::span<const SequenceHash> hashes, RawList& out) {
@@ -100,8 +95,8 @@ std::size_t Engine::match(Store& store, std::span<const SequenceHash> hashes, Ra
         store.publish_sizes();
     }
     store.counters.inflight_immutable_add(static_cast<std::int64_t>(hits));
-    if (FrequencyTracker* tracker = tracker_of(store); tracker != nullptr && hits != 0) {
-        tracker->touch_all(hashes.first(hits));
+    if (hits != 0) {
+        EngineAccess::touch_all(store.registry, hashes.first(hits));
     }
     return hits;
 }
@@ -131,10 +126,10 @@ std::size_t Engine::match_scattered(Store& store, std::span<const SequenceHash> 
         store.publish_sizes();
     }
     store.counters.inflight_immutable_add(static_cast<std::int64_t>(hits));
-    if (FrequencyTracker* tracker = tracker_of(store); tracker != nullptr) {
+    if (store.registry.has_frequency_tracking()) {
         for (std::size_t i = 0; i < hashes.size(); ++i) {
             if (out.data()[i].store != nullptr) {
-                tracker->touch(hashes[i]);
+                EngineAccess::touch(store.registry, hashes[i]);
             }
         }
     }

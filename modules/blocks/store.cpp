@@ -200,6 +200,7 @@ Store::~Store() {
             EngineAccess::release_all(std::span<Entry*>(&entry, 1));
         }
     }
+    EngineAccess::unreserve(registry, slots.size());
 }
 
 Result<Store*, BlockManagerBuilderError> Engine::make(const StoreOptions& options) {

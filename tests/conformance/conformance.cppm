@@ -357,6 +357,7 @@ void replay_members(const Fields& document, Report& report, std::span<const Memb
 void replay_hashing(const Fields& document, Report& report);
 void replay_tinylfu(const Fields& document, Report& report);
 void replay_edge_cases(const Fields& document, Report& report);
+void replay_attachments(const Fields& document, Report& report);
 
 void replay_sequences(const Fields& document, Report& report);
 void replay_long_sequence(const Fields& document, Report& report);

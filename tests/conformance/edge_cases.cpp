@@ -388,10 +388,7 @@ void skip_all(const Fields& document, Report& report, std::string_view member,
 }
 
 constexpr std::array edge_case_members{
-    MemberReplay{"attachments",
-                 [](const Fields& document, Report& report) {
-                     skip_all(document, report, "attachments", "attachments are not built yet");
-                 }},
+    MemberReplay{"attachments", replay_attachments},
     MemberReplay{"frequency_tracking_capacity", replay_capacities},
     MemberReplay{"manager_builder", replay_builders},
     MemberReplay{"metric_families",

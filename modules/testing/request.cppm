@@ -306,10 +306,11 @@ export class Harness {
 
     /// What `command` comes to in the present state: Advance becomes the call it stands for.
     Command resolved(const Command& command) const;
-    /// Whether the last command ended in an error or a false.
+    /// Whether the last command ended in an error.
     bool refused() const noexcept { return refused_; }
-    const BlockManager<>& manager() const noexcept { return manager_; }
-    std::size_t requests_count() const noexcept;
+    /// Every block that is free or inactive, in the order in which it is handed out, and the hashes
+    /// evicted for it. They stay taken.
+    std::vector<std::string> drained();
 
   private:
     struct Pair {
@@ -331,6 +332,7 @@ export class Harness {
     BlockManager<> manager_;
     BlockManager<> twin_;
     SimulatedKv kv_;
+    std::optional<AllocationWithEvictions<>> drained_;
     std::array<std::optional<Pair>, slots_count> slots_;
     std::array<std::vector<BlockId>, slots_count> page_tables_;  // after the last command
     std::map<SequenceHash, std::vector<std::uint64_t>> known_;

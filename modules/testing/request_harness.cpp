@@ -171,7 +171,8 @@ struct Call {
 };
 
 bool succeeded(const std::string& outcome) {
-    return outcome == "ok" || outcome == "yes" || outcome.starts_with("outcome") ||
+    return outcome == "ok" || outcome == "yes" || outcome == "no" ||
+           outcome.starts_with("outcome") ||
            outcome.find_first_not_of("0123456789") == std::string::npos;
 }
 
@@ -183,9 +184,16 @@ Harness::Harness(const Options& options)
       twin_(make_manager(options)),
       kv_(options.block_count, options.block_size) {}
 
-std::size_t Harness::requests_count() const noexcept {
-    return static_cast<std::size_t>(
-        std::ranges::count_if(slots_, [](const auto& slot) { return slot.has_value(); }));
+std::vector<std::string> Harness::drained() {
+    std::vector<std::string> order;
+    drained_ = manager_.allocate_blocks_with_evictions(manager_.available_blocks());
+    for (const auto& block : drained_->blocks) {
+        order.push_back(std::to_string(block.block_id()));
+    }
+    for (const auto& hash : drained_->evicted) {
+        order.push_back(hash.to_hex());
+    }
+    return order;
 }
 
 Command Harness::resolved(const Command& command) const {
@@ -295,7 +303,7 @@ std::optional<std::string> Harness::call(Pair& pair, const Command& command) {
         return "told " + testing::to_string(heard.front()) + " instead of " +
                testing::to_string(*told);
     }
-    if (refused_ && found != "no" && to_words(pair.real) != words_before) {
+    if (refused_ && to_words(pair.real) != words_before) {
         return "a failed call has changed the request from " + words_before;
     }
     return std::nullopt;

@@ -22,67 +22,87 @@ module;
 
 module kvbm.conformance;
 
+import :assignments;
 import kvbm.core;
 import kvbm.hash;
 import kvbm.sequence;
 import kvbm.tokens;
 
 namespace kvbm::conformance {
+
+void NamedHashes::add(TokenBlockSequence sequence) {
+    for (const TokenBlock& block : sequence.blocks()) {
+        names_.try_emplace(block.sequence_hash(), std::pair(sequences_.size(), block.position()));
+    }
+    sequences_.push_back(std::move(sequence));
+}
+
+Value NamedHashes::name(const SequenceHash& hash) const {
+    const auto found = names_.find(hash);
+    return found == names_.end() ? Value(hex(hash))
+                                 : Value(Array{found->second.first, found->second.second});
+}
+
+std::optional<SequenceHash> NamedHashes::hash(const Value& name) const {
+    const auto* pair = name.as<Array>();
+    if (pair == nullptr || pair->size() != 2) {
+        return std::nullopt;
+    }
+    const auto* sequence = (*pair)[0].as<std::uint64_t>();
+    const auto* block = (*pair)[1].as<std::uint64_t>();
+    if (sequence == nullptr || block == nullptr || *sequence >= sequences_.size() ||
+        *block >= sequences_[*sequence].blocks().size()) {
+        return std::nullopt;
+    }
+    return sequences_[*sequence].blocks()[*block].sequence_hash();
+}
+
+std::vector<TokenBlock> NamedHashes::blocks(const Fields& args, std::string_view name) const {
+    std::vector<TokenBlock> all;
+    for (const Fields& slice : args.objects(name)) {
+        const std::size_t sequence = slice.size("seq");
+        const IndexRange range{slice.size("lo"), slice.size("hi")};
+        if (sequence >= sequences_.size() || range.first > range.last ||
+            range.last > sequences_[sequence].blocks().size()) {
+            slice.refuse("is no slice of the sequences' blocks");
+            break;
+        }
+        const auto part = sequences_[sequence].blocks().subspan(range.first, range.size());
+        all.insert(all.end(), part.begin(), part.end());
+    }
+    return all;
+}
+
+NamedHashes read_sequences(const Fields& config, Start& start) {
+    NamedHashes hashes;
+    for (const Fields& recorded : config.objects("sequences")) {
+        const auto tokens = recorded.tokens("tokens");
+        const std::size_t block_size = recorded.size("block_size");
+        const SaltHash salt = recorded.salt("salt");
+        if (block_size == 0) {
+            recorded.refuse("has block_size 0");
+        }
+        if (config.trouble().any()) {
+            break;
+        }
+        auto sequence = TokenBlockSequence::create(tokens, block_size, salt);
+        if (!sequence) {
+            recorded.refuse("makes no sequence: " + sequence.error().message());
+            break;
+        }
+        const Value expected = recorded.elements("hashes");
+        const Value actual = list(
+            sequence->blocks(), [](const TokenBlock& block) { return hex(block.sequence_hash()); });
+        for (Difference& difference : differences(expected, actual, Ids::compared)) {
+            difference.path = recorded.path() + ".hashes" + difference.path;
+            start.differences.push_back(std::move(difference));
+        }
+        hashes.add(std::move(*sequence));
+    }
+    return hashes;
+}
+
 namespace {
-
-/// The sequences of a script and the names of their hashes.
-class NamedHashes {
-  public:
-    void add(TokenBlockSequence sequence) {
-        for (const TokenBlock& block : sequence.blocks()) {
-            names_.try_emplace(block.sequence_hash(),
-                               std::pair(sequences_.size(), block.position()));
-        }
-        sequences_.push_back(std::move(sequence));
-    }
-
-    Value name(const SequenceHash& hash) const {
-        const auto found = names_.find(hash);
-        return found == names_.end() ? Value(hex(hash))
-                                     : Value(Array{found->second.first, found->second.second});
-    }
-
-    /// The hash of a name [sequence, block].
-    std::optional<SequenceHash> hash(const Value& name) const {
-        const auto* pair = name.as<Array>();
-        if (pair == nullptr || pair->size() != 2) {
-            return std::nullopt;
-        }
-        const auto* sequence = (*pair)[0].as<std::uint64_t>();
-        const auto* block = (*pair)[1].as<std::uint64_t>();
-        if (sequence == nullptr || block == nullptr || *sequence >= sequences_.size() ||
-            *block >= sequences_[*sequence].blocks().size()) {
-            return std::nullopt;
-        }
-        return sequences_[*sequence].blocks()[*block].sequence_hash();
-    }
-
-    /// The blocks of slices {seq, lo, hi}, one behind the other.
-    std::vector<TokenBlock> blocks(const Fields& args, std::string_view name) const {
-        std::vector<TokenBlock> all;
-        for (const Fields& slice : args.objects(name)) {
-            const std::size_t sequence = slice.size("seq");
-            const IndexRange range{slice.size("lo"), slice.size("hi")};
-            if (sequence >= sequences_.size() || range.first > range.last ||
-                range.last > sequences_[sequence].blocks().size()) {
-                slice.refuse("is no slice of the sequences' blocks");
-                break;
-            }
-            const auto part = sequences_[sequence].blocks().subspan(range.first, range.size());
-            all.insert(all.end(), part.begin(), part.end());
-        }
-        return all;
-    }
-
-  private:
-    std::vector<TokenBlockSequence> sequences_;
-    std::map<SequenceHash, std::pair<std::size_t, std::size_t>> names_;
-};
 
 Object recorded_error(const BlockSequenceError& error) {
     Object recorded = std::visit(
@@ -293,45 +313,14 @@ class ExternalMachine final : public Machine {
     ExternalBlockAssignments* tracker_ = nullptr;
 };
 
-/// The sequences of the configuration; recorded hashes that are not ours are differences.
-NamedHashes read_sequences(const Fields& config, Start& start) {
-    NamedHashes hashes;
-    for (const Fields& recorded : config.objects("sequences")) {
-        const auto tokens = recorded.tokens("tokens");
-        const std::size_t block_size = recorded.size("block_size");
-        const SaltHash salt = recorded.salt("salt");
-        if (block_size == 0) {
-            recorded.refuse("has block_size 0");
-        }
-        if (config.trouble().any()) {
-            break;
-        }
-        auto sequence = TokenBlockSequence::create(tokens, block_size, salt);
-        if (!sequence) {
-            recorded.refuse("makes no sequence: " + sequence.error().message());
-            break;
-        }
-        const Value expected = recorded.elements("hashes");
-        const Value actual = list(
-            sequence->blocks(), [](const TokenBlock& block) { return hex(block.sequence_hash()); });
-        for (Difference& difference : differences(expected, actual, Ids::compared)) {
-            difference.path = recorded.path() + ".hashes" + difference.path;
-            start.differences.push_back(std::move(difference));
-        }
-        hashes.add(std::move(*sequence));
-    }
-    return hashes;
-}
-
 }  // namespace
 
-Start start_assignments(const Fields&, const Fields& config) {
+Start start_assignments(const Fields& header, const Fields& config) {
     constexpr std::size_t offset_max = std::size_t{1} << 24;
     Start start;
     const std::string machine = config.text("machine");
     if (machine == "logical") {
-        start.not_built = "logical assignments are not built yet";
-        return start;
+        return start_logical_assignments(header, config);
     }
     if (machine != "external") {
         config.refuse("names the unknown machine \"" + machine + "\"");

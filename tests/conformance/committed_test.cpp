@@ -58,16 +58,16 @@ TEST_P(CommittedRecording, counts_every_operation_line_once) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Files, CommittedRecording,
-                         testing::Values(Recording{"assignments_ops.jsonl", {461, 0, 441}},
-                                         Recording{"edge_cases.json", {43, 0, 39}},
+                         testing::Values(Recording{"assignments_ops.jsonl", {863, 0, 39}},
+                                         Recording{"edge_cases.json", {55, 0, 27}},
                                          Recording{"hashing.json", {1528, 0, 0}},
                                          Recording{"manager_ops_hashmap.jsonl", {1223, 0, 0}},
                                          Recording{"manager_ops_lineage_fifo.jsonl", {1234, 0, 0}},
                                          Recording{"manager_ops_lineage_tick.jsonl", {1224, 0, 0}},
                                          Recording{"manager_ops_lru.jsonl", {1222, 0, 0}},
                                          Recording{"manager_ops_multi_lru.jsonl", {1229, 0, 0}},
-                                         Recording{"request_ops.jsonl", {0, 0, 671}},
-                                         Recording{"scheduled_ops.jsonl", {0, 0, 736}},
+                                         Recording{"request_ops.jsonl", {671, 0, 0}},
+                                         Recording{"scheduled_ops.jsonl", {736, 0, 0}},
                                          Recording{"tinylfu.json", {1808, 0, 0}},
                                          Recording{"token_sequence_ops.jsonl", {851, 0, 0}}),
                          [](const auto& info) {

@@ -305,7 +305,10 @@ export struct Start {
 
 Start start_token_sequence(const Fields& header, const Fields& config);
 Start start_assignments(const Fields& header, const Fields& config);
+Start start_logical_assignments(const Fields& header, const Fields& config);
 Start start_manager(const Fields& header, const Fields& config);
+Start start_requests(const Fields& header, const Fields& config);
+Start start_scheduled(const Fields& header, const Fields& config);
 
 /// Notes trouble unless the header's version is the one this runner knows.
 void check_version(const Fields& header);

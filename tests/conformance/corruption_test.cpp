@@ -154,16 +154,17 @@ TEST_P(CorruptedScript, fails_in_exactly_the_records_that_were_changed) {
     EXPECT_EQ(operations.size(), GetParam().operations);
 }
 
-INSTANTIATE_TEST_SUITE_P(Files, CorruptedScript,
-                         testing::Values(Scripts{"assignments_ops.jsonl", R"("machine":"external")",
-                                                 14},
-                                         Scripts{"manager_ops_hashmap.jsonl", "", 26},
-                                         Scripts{"manager_ops_lru.jsonl", "", 27},
-                                         Scripts{"token_sequence_ops.jsonl", "", 15}),
-                         [](const auto& info) {
-                             const std::string file = info.param.file;
-                             return file.substr(0, file.find('.'));
-                         });
+INSTANTIATE_TEST_SUITE_P(
+    Files, CorruptedScript,
+    testing::Values(Scripts{"assignments_ops.jsonl", R"("machine":"external")", 14},
+                    Scripts{"request_ops.jsonl", "", 11}, Scripts{"scheduled_ops.jsonl", "", 14},
+                    Scripts{"manager_ops_hashmap.jsonl", "", 26},
+                    Scripts{"manager_ops_lru.jsonl", "", 27},
+                    Scripts{"token_sequence_ops.jsonl", "", 15}),
+    [](const auto& info) {
+        const std::string file = info.param.file;
+        return file.substr(0, file.find('.'));
+    });
 
 struct Document {
     const char* file;

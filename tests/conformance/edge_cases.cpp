@@ -27,6 +27,7 @@ module;
 module kvbm.conformance;
 
 import :managers;
+import :requests;
 import kvbm.blocks;
 import kvbm.core;
 import kvbm.frequency;
@@ -227,7 +228,6 @@ Refusal build_with_thresholds(const Numbers& numbers) {
     return refusal_of(builder.build());
 }
 
-constexpr std::string_view requests = "requests are not built yet";
 
 constexpr std::array panic_cases{
     PanicCase{"plh_position_limit",
@@ -274,20 +274,16 @@ constexpr std::array panic_cases{
     PanicCase{"builder_block_size", build_with_block_size, ""},
     PanicCase{"builder_thresholds", build_with_thresholds, ""},
     PanicCase{"lineage_fragment_collision", nullptr, "two hashes may share a lineage key"},
-    PanicCase{"append_token_limit", nullptr, requests},
-    PanicCase{"drop_unassigned_not_idle", nullptr, requests},
-    PanicCase{"final_token_after_budget_used", nullptr, requests},
-    PanicCase{"final_token_with_zero_budget", nullptr, requests},
-    PanicCase{"match_prefix_twice", nullptr, requests},
-    PanicCase{"reacquire_not_empty", nullptr, requests},
-    PanicCase{"schedulable_match_twice", nullptr, requests},
-    PanicCase{"schedulable_reacquire_not_empty", nullptr, requests},
     PanicCase{"mm_bytes_unsorted_debug_only", nullptr,
               "an assertion of the recorded version's debug build only"}};
 
 void replay_panics(const Fields& document, Report& report) {
     for (const Fields& vector : document.objects("panics")) {
         const std::string name = vector.text("name");
+        if (const auto refused = request_call_refused(name)) {
+            check_vector(report, "panics", vector, {"name", "call", "msg"}, {{"panics", *refused}});
+            continue;
+        }
         const auto found = std::ranges::find(panic_cases, name, &PanicCase::name);
         if (found == panic_cases.end()) {
             vector.refuse("makes the unknown call \"" + name + "\"");
@@ -403,9 +399,7 @@ constexpr std::array edge_case_members{
                      skip_all(document, report, "positional_radix_tree",
                               "there is no map by position, and there will be none");
                  }},
-    MemberReplay{"schedulable_builder", [](const Fields& document, Report& report) {
-                     skip_all(document, report, "schedulable_builder", requests);
-                 }}};
+    MemberReplay{"schedulable_builder", replay_schedulable_builders}};
 
 }  // namespace
 

@@ -27,13 +27,9 @@ struct Format {
     Start (*start)(const Fields& header, const Fields& config);
 };
 
-Start subject_not_built(const Fields&, const Fields&) {
-    return {.machine = nullptr, .not_built = "its subject is not built yet", .differences = {}};
-}
-
 constexpr std::array formats{
     Format{"assignments_ops", start_assignments}, Format{"manager_ops", start_manager},
-    Format{"request_ops", subject_not_built}, Format{"scheduled_ops", subject_not_built},
+    Format{"request_ops", start_requests}, Format{"scheduled_ops", start_scheduled},
     Format{"token_sequence_ops", start_token_sequence}};
 
 /// A behaviour of the recorded version that a recording may name, and whether ours is another one.

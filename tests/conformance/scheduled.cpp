@@ -258,6 +258,9 @@ class RecordedScheduler {
         if (token && !final_chunk) {
             return failure(ApplyError{ApplyError::TokenOnNonFinalChunk{}});
         }
+        if (token && sequence().is_complete()) {  // panics there, so it is not recorded
+            return failure(ApplyError{ApplyError::AppendExceedsRemaining{1, 0}});
+        }
         if (!token && final_chunk && sequence().max_output_tokens() > 0) {
             return failure(ApplyError{ApplyError::MissingTokenOnFinalChunk{}});
         }

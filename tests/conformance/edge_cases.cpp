@@ -228,7 +228,6 @@ Refusal build_with_thresholds(const Numbers& numbers) {
     return refusal_of(builder.build());
 }
 
-
 constexpr std::array panic_cases{
     PanicCase{"plh_position_limit",
               [](const Numbers&) {

@@ -1,8 +1,9 @@
-// Counts what this thread asks of the heap. A program that includes this header also links
-// allocation_counter.cpp, which replaces operator new.
+// Counts what this thread asks of the heap, and lets it run out of memory on demand. A program that
+// includes this header also links allocation_counter.cpp, which replaces operator new.
 #pragma once
 
 #include <cstdint>
+#include <new>
 
 namespace kvbm_test {
 
@@ -14,6 +15,28 @@ std::uint64_t releases_count() noexcept;
 
 /// Bytes asked of operator new on this thread since it started.
 std::uint64_t allocated_bytes() noexcept;
+
+/// Lets `count` more allocations of this thread succeed; the one after them fails, once.
+void grant_allocations(std::uint64_t count) noexcept;
+/// Lets all allocations succeed again.
+void grant_all_allocations() noexcept;
+
+/// Whether the call runs out of memory when this many of its allocations succeed.
+///
+///     std::uint64_t granted = 0;
+///     while (runs_out_of_memory(granted, call)) { ...nothing has changed...; ++granted; }
+template <class Call>
+bool runs_out_of_memory(std::uint64_t granted, const Call& call) {
+    grant_allocations(granted);
+    bool ran_out = false;
+    try {
+        call();
+    } catch (const std::bad_alloc&) {
+        ran_out = true;
+    }
+    grant_all_allocations();
+    return ran_out;
+}
 
 /// Allocations on this thread since the object was made.
 ///

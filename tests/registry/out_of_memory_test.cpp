@@ -1,11 +1,10 @@
-// A registration that runs out of memory, wherever it does, has changed nothing and told nobody. A
-// program of its own: its operator new can be told to fail.
+// A registration that runs out of memory, wherever it does, has changed nothing and told nobody.
+#include "allocation_counter.h"
+
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
 #include <memory>
-#include <new>
 #include <optional>
 #include <utility>
 #include <variant>
@@ -19,47 +18,8 @@ import kvbm.registry;
 
 namespace {
 
-constexpr std::size_t never = SIZE_MAX;
-// Allocations that still succeed.
-std::size_t allocations_left = never;
-
-void* allocate(std::size_t size, std::size_t alignment) {
-    if (allocations_left != never && allocations_left-- == 0) {
-        allocations_left = never;
-        throw std::bad_alloc();
-    }
-    const std::size_t rounded = (size + alignment - 1) / alignment * alignment;
-    void* memory = std::aligned_alloc(alignment, rounded == 0 ? alignment : rounded);
-    if (memory == nullptr) {
-        throw std::bad_alloc();
-    }
-    return memory;
-}
-
-}  // namespace
-
-void* operator new(std::size_t size) {
-    return allocate(size, alignof(std::max_align_t));
-}
-void* operator new(std::size_t size, std::align_val_t alignment) {
-    return allocate(size, static_cast<std::size_t>(alignment));
-}
-void operator delete(void* memory) noexcept {
-    std::free(memory);
-}
-void operator delete(void* memory, std::size_t) noexcept {
-    std::free(memory);
-}
-void operator delete(void* memory, std::align_val_t) noexcept {
-    std::free(memory);
-}
-void operator delete(void* memory, std::size_t, std::align_val_t) noexcept {
-    std::free(memory);
-}
-
-namespace {
-
 using namespace kvbm;
+using kvbm_test::runs_out_of_memory;
 
 SequenceHash hash(std::uint64_t block) {
     return SequenceHash::root(BlockHash{block * 0x9E37'79B9'7F4A'7C15U});
@@ -70,20 +30,6 @@ std::vector<SequenceHash> hashes_from(std::uint64_t first, std::uint64_t count) 
         hashes.push_back(hash(i));
     }
     return hashes;
-}
-
-/// Whether the call ran out of memory, with so many allocations granted.
-template <class Call>
-bool runs_out(std::size_t granted, const Call& call) {
-    allocations_left = granted;
-    bool ran_out = false;
-    try {
-        call();
-    } catch (const std::bad_alloc&) {
-        ran_out = true;
-    }
-    allocations_left = never;
-    return ran_out;
 }
 
 class CountingTracker final : public FrequencyTracker {
@@ -125,7 +71,8 @@ TEST(OutOfMemory, changes_nothing_in_a_registration_of_hashes) {
     std::vector<BlockRegistrationHandle> out{known[0]};
 
     std::size_t granted = 0;
-    while (runs_out(granted, [&] { world.registry.register_sequence_hashes_into(hashes, out); })) {
+    while (runs_out_of_memory(granted,
+                              [&] { world.registry.register_sequence_hashes_into(hashes, out); })) {
         ASSERT_EQ(world.told(), before) << granted;
         ASSERT_EQ(world.registry.registered_count(), 3u) << granted;
         ASSERT_EQ(out.size(), 1u) << granted;
@@ -145,7 +92,8 @@ TEST(OutOfMemory, changes_nothing_in_a_single_registration) {
     World world;
     std::optional<BlockRegistrationHandle> handle;
     std::size_t granted = 0;
-    while (runs_out(granted, [&] { handle = world.registry.register_sequence_hash(hash(1)); })) {
+    while (runs_out_of_memory(granted,
+                              [&] { handle = world.registry.register_sequence_hash(hash(1)); })) {
         ASSERT_EQ(world.told(), (std::array<std::size_t, 3>{})) << granted;
         ASSERT_EQ(world.registry.registered_count(), 0u) << granted;
         ++granted;
@@ -193,7 +141,7 @@ TEST(OutOfMemory, changes_nothing_in_a_registration_of_blocks) {
     std::size_t granted = 0;
     ImmutableBlockList<G4> blocks;
     const auto registers = [&] { blocks = must(manager.register_blocks(std::move(staged))); };
-    while (runs_out(granted, registers)) {
+    while (runs_out_of_memory(granted, registers)) {
         ASSERT_EQ(world.told(), before) << granted;
         ASSERT_EQ(world.registry.registered_count(), known_count) << granted;
         ASSERT_EQ(staged.size(), count) << granted;  // NOLINT(bugprone-use-after-move)
@@ -216,18 +164,18 @@ TEST(OutOfMemory, attaches_nothing_and_fixes_no_mode) {
     BlockRegistry registry;
     const auto handle = registry.register_sequence_hash(hash(1));
     std::size_t granted = 0;
-    while (runs_out(granted, [&] { static_cast<void>(handle.attach_unique(1)); })) {
+    while (runs_out_of_memory(granted, [&] { static_cast<void>(handle.attach_unique(1)); })) {
         ++granted;
     }
     EXPECT_GT(granted, 0u);
 
-    for (std::size_t fewer = 0; runs_out(fewer, [&] { static_cast<void>(handle.attach(2L)); });
-         ++fewer) {
+    for (std::size_t fewer = 0;
+         runs_out_of_memory(fewer, [&] { static_cast<void>(handle.attach(2L)); }); ++fewer) {
         ASSERT_EQ(handle.get<long>().with_multiple([](auto values) { return values.size(); }), 0u);
     }
     EXPECT_EQ(handle.get<long>().with_multiple([](auto values) { return values.size(); }), 1u);
-    for (std::size_t fewer = 0; runs_out(fewer, [&] { static_cast<void>(handle.attach(3L)); });
-         ++fewer) {
+    for (std::size_t fewer = 0;
+         runs_out_of_memory(fewer, [&] { static_cast<void>(handle.attach(3L)); }); ++fewer) {
         ASSERT_EQ(handle.get<long>().with_multiple([](auto values) { return values.size(); }), 1u);
     }
     EXPECT_EQ(handle.get<long>().with_multiple([](auto values) { return values.size(); }), 2u);
@@ -237,7 +185,7 @@ TEST(OutOfMemory, subscribes_nobody) {
     const auto events = EventsManager::builder().capacity(8).build();
     std::optional<Subscription> subscription;
     std::size_t granted = 0;
-    while (runs_out(granted, [&] { subscription.emplace(events->subscribe()); })) {
+    while (runs_out_of_memory(granted, [&] { subscription.emplace(events->subscribe()); })) {
         // Nobody listens, so the event takes no number.
         events->clear();
         ++granted;
@@ -251,7 +199,8 @@ TEST(OutOfMemory, leaves_room_reserved_by_no_manager_that_was_not_built) {
     BlockRegistry registry;
     std::size_t granted = 0;
     std::optional<BlockManager<>> manager;
-    while (runs_out(granted, [&] { manager.emplace(manager_of<DefaultTier>(registry, 3000)); })) {
+    while (runs_out_of_memory(granted,
+                              [&] { manager.emplace(manager_of<DefaultTier>(registry, 3000)); })) {
         ++granted;
     }
     EXPECT_GT(granted, 5u);

@@ -1,14 +1,11 @@
-// A tracker of uses that throws in the middle of a call: the request, its events and its pool are
-// as they were, and the same call works afterwards.
+// A call that runs out of memory, wherever it does: the request, its events and its pool are as
+// they were, and the same call works afterwards.
+#include "allocation_counter.h"
+
 #include <cstddef>
-#include <cstdint>
 #include <functional>
 #include <memory>
-#include <optional>
-#include <stdexcept>
 #include <string>
-#include <utility>
-#include <vector>
 
 #include <gtest/gtest.h>
 #include <tl/expected.hpp>
@@ -23,30 +20,13 @@ using kvbm::testing::counting_tokens;
 using kvbm::testing::RecordingDelegate;
 using Request = SchedulableSequence<>;
 
-// Throws at the touch that the countdown names; 0: never.
-class ThrowingTracker final : public FrequencyTracker {
-  public:
-    void touch(const SequenceHash&) override {
-        if (countdown > 0 && --countdown == 0) {
-            throw std::runtime_error("the tracker fails");
-        }
-    }
-    void touch(std::uint64_t) override {}
-    std::uint32_t count(const SequenceHash&) const override { return 0; }
-    std::uint32_t count(std::uint64_t) const override { return 0; }
-
-    std::size_t countdown = 0;
-};
-
 struct World {
-    std::shared_ptr<ThrowingTracker> tracker = std::make_shared<ThrowingTracker>();
-    BlockManager<> manager =
-        must(BlockManager<>::builder()
-                 .block_count(16)
-                 .block_size(4)
-                 .registry(BlockRegistry::builder().frequency_tracker(tracker).build())
-                 .with_lru_backend()
-                 .build());
+    BlockManager<> manager = must(BlockManager<>::builder()
+                                      .block_count(16)
+                                      .block_size(4)
+                                      .registry(BlockRegistry())
+                                      .with_lru_backend()
+                                      .build());
     std::shared_ptr<RecordingDelegate> delegate = std::make_shared<RecordingDelegate>();
     Request request{counting_tokens(12), 20, 4, delegate};
 
@@ -61,23 +41,18 @@ struct World {
     }
 };
 
-// Lets the call fail at each touch in turn until it goes through; gives how often it failed.
+// Lets the call fail at each allocation in turn until it goes through; gives how often it failed.
 std::size_t failures_of(World& world, const std::function<void()>& call) {
     const std::string before = world.picture();
-    for (std::size_t failures = 0;; ++failures) {
-        world.tracker->countdown = failures + 1;
-        try {
-            call();
-        } catch (const std::runtime_error&) {
-            EXPECT_EQ(world.picture(), before);
-            EXPECT_EQ(world.manager.check_invariants().to_string(), "");
-            EXPECT_EQ(world.request.check_invariants().to_string(), "");
-            continue;
-        }
-        world.tracker->countdown = 0;
+    std::size_t failures = 0;
+    while (kvbm_test::runs_out_of_memory(failures, call)) {
+        EXPECT_EQ(world.picture(), before);
+        EXPECT_EQ(world.manager.check_invariants().to_string(), "");
         EXPECT_EQ(world.request.check_invariants().to_string(), "");
-        return failures;
+        ++failures;
     }
+    EXPECT_EQ(world.request.check_invariants().to_string(), "");
+    return failures;
 }
 
 TEST(SchedulableSequence, a_prefill_that_cannot_register_is_still_to_be_applied) {

@@ -17,8 +17,14 @@ namespace {
 
 using namespace kvbm;
 using kvbm::testing::counting_tokens;
-using kvbm::testing::RecordingDelegate;
 using Request = SchedulableSequence<>;
+
+// Counts events and asks for no memory.
+class CountingDelegate final : public SequenceDelegate {
+  public:
+    void on_event(const SequenceEvent&) noexcept override { ++events; }
+    std::size_t events = 0;
+};
 
 struct World {
     BlockManager<> manager = must(BlockManager<>::builder()
@@ -27,7 +33,7 @@ struct World {
                                       .registry(BlockRegistry())
                                       .with_lru_backend()
                                       .build());
-    std::shared_ptr<RecordingDelegate> delegate = std::make_shared<RecordingDelegate>();
+    std::shared_ptr<CountingDelegate> delegate = std::make_shared<CountingDelegate>();
     Request request{counting_tokens(12), 20, 4, delegate};
 
     std::string picture() const {
@@ -37,7 +43,7 @@ struct World {
                     (block.state == BlockState::mutable_block ? "" : block.hash.to_hex()) + " " +
                     std::to_string(block.references) + "\n";
         }
-        return text + std::to_string(delegate->events().size()) + " events";
+        return text + std::to_string(delegate->events) + " events";
     }
 };
 
@@ -83,16 +89,28 @@ TEST(SchedulableSequence, a_speculation_that_cannot_register_takes_its_tokens_ba
     EXPECT_EQ(world.request.kv_position(), 21u);
 }
 
-TEST(SchedulableSequence, a_match_or_reacquire_that_throws_holds_nothing) {
+TEST(SchedulableSequence, a_match_that_runs_out_of_memory_holds_nothing) {
     World world;
     must(world.request.schedule_prefill(12, world.manager));
     must(world.request.apply_prefill(Token{12}, world.manager));
-    must(world.request.release());
+    world.request = Request(counting_tokens(12), 20, 4, world.delegate);
 
     EXPECT_GE(failures_of(world, [&] { must(world.request.match_and_add_prefix(world.manager)); }),
               1u);
-    must(world.request.release());
+
+    EXPECT_EQ(world.request.assigned_blocks(), 2u);
+}
+
+TEST(SchedulableSequence, a_reacquire_that_runs_out_of_memory_holds_nothing) {
+    World world;
+    must(world.request.schedule_prefill(12, world.manager));
+    must(world.request.apply_prefill(Token{12}, world.manager));
+    world.request = Request(counting_tokens(12), 20, 4, world.delegate);
+
     EXPECT_GE(failures_of(world, [&] { must(world.request.reacquire(world.manager)); }), 1u);
+
+    EXPECT_EQ(world.request.assigned_blocks(), 2u);
+    EXPECT_EQ(world.request.unassigned_blocks(), 1u);
 }
 
 }  // namespace

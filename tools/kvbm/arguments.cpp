@@ -1,6 +1,9 @@
 // The command line: options, help, examples.
 module;
 
+#include <algorithm>
+#include <charconv>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <map>
@@ -8,6 +11,8 @@ module;
 #include <optional>
 #include <string>
 #include <string_view>
+#include <system_error>
+#include <type_traits>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -53,7 +58,7 @@ Examples:
   kvbm replay trace.jsonl
   kvbm replay trace.jsonl --policy lru,multi-lru,lineage-fifo --capacity 1000,10000
   kvbm replay trace.jsonl --capacity 1000,5000,unlimited --jobs 2
-  kvbm replay trace.jsonl --mode ideal --order head --count-from 6015
+  kvbm replay trace.jsonl --mode ideal --order head --count-from 1000
   kvbm replay trace.jsonl --plot hits.svg --output json > hits.json
   kvbm replay trace.jsonl --expect golden.csv    compares, tells each cell that differs
   kvbm replay --generate scan --hot 100
@@ -91,9 +96,9 @@ const std::vector<std::string> default_capacities{"32",    "128",   "512",   "10
                                                   "5000",  "5859",  "8192",  "10000", "20000",
                                                   "30000", "32768", "50000", "97656", "unlimited"};
 
-/// Options are texts until all are read: the tables below say what they mean.
+/// Options are texts until all are read: the tables below say what they mean. The default first.
 template <class Value>
-using Names = std::map<std::string, Value>;
+using Names = std::vector<std::pair<std::string, Value>>;
 
 const Names<OutputFormat> output_formats{
     {"table", OutputFormat::table}, {"csv", OutputFormat::csv}, {"json", OutputFormat::json}};
@@ -122,7 +127,7 @@ CLI::Option* add_choice(CLI::App& app, const std::string& name, const Names<Valu
                         const std::string& meaning, Store store) {
     const auto assign = [&names, store](const std::vector<std::string>& texts) {
         for (const std::string& text : texts) {
-            store(names.at(text));
+            store(std::ranges::find(names, text, &Names<Value>::value_type::first)->second);
         }
         return true;
     };
@@ -131,23 +136,46 @@ CLI::Option* add_choice(CLI::App& app, const std::string& name, const Names<Valu
         offered.push_back(text);
     }
     return app.add_option(name, CLI::callback_t(assign), meaning)
-        ->check(CLI::IsMember(offered))
-        ->type_name("");
+        ->check(CLI::IsMember(offered).description(""))
+        ->type_name(fmt::format("{}", fmt::join(offered, "|")));
 }
 
-/// A number behind an optional.
+/// The number that is the whole of a text: digits alone, or of seconds what is finite and not
+/// negative. (The parser's own conversion takes -1 for a large number.)
+template <class Number>
+bool read_number(std::string_view text, Number& number) {
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+    bool fits = error == std::errc{} && end == text.data() + text.size();
+    if constexpr (std::is_floating_point_v<Number>) {
+        fits = fits && std::isfinite(number) && number >= 0;
+    }
+    return fits;
+}
+
+/// An option whose value is a number. The callback gets it.
+template <class Number, class Store>
+CLI::Option* add_number_for(CLI::App& app, const std::string& name, const std::string& meaning,
+                            Store store) {
+    const auto assign = [store](const std::vector<std::string>& texts) {
+        Number number{};
+        const bool fits = read_number(texts.front(), number);
+        if (fits) {
+            store(number);
+        }
+        return fits;
+    };
+    return app.add_option(name, CLI::callback_t(assign), meaning)->type_name("N");
+}
 template <class Number>
 CLI::Option* add_number(CLI::App& app, const std::string& name, std::optional<Number>& value,
                         const std::string& meaning) {
-    return app
-        .add_option_function<Number>(
-            name, [&value](const Number& number) { value = number; }, meaning)
-        ->type_name("N");
+    return add_number_for<Number>(app, name, meaning, [&value](Number number) { value = number; });
 }
 template <class Number>
 CLI::Option* add_number(CLI::App& app, const std::string& name, Number& value,
                         const std::string& meaning) {
-    return app.add_option(name, value, meaning)->type_name("N")->capture_default_str();
+    return add_number_for<Number>(app, name, meaning, [&value](Number number) { value = number; })
+        ->default_str(fmt::format("{}", value));
 }
 
 void add_output(CLI::App& app, OutputFormat& output) {
@@ -169,8 +197,8 @@ std::vector<CLI::Option*> add_replay_options(CLI::App& app, ReplayOrder& order,
 }
 
 /// Parameters of generators by option name, with what they mean: `blocks of a tree (fan-out 16)`.
-Names<std::string> generator_parameters() {
-    Names<std::string> meanings;
+std::map<std::string, std::string> generator_parameters() {
+    std::map<std::string, std::string> meanings;
     for (const Generator& generator : generators()) {
         for (const GeneratorParameter& parameter : generator.parameters) {
             std::string& text = meanings[std::string(parameter.name)];
@@ -186,12 +214,12 @@ Names<std::string> generator_parameters() {
     return meanings;
 }
 
-std::vector<std::string> generator_names() {
+CLI::Validator a_generator() {
     std::vector<std::string> names;
     for (const Generator& generator : generators()) {
         names.emplace_back(generator.name);
     }
-    return names;
+    return CLI::IsMember(names).description("");
 }
 
 /// The options that only generators have. Gives them, to find out which were used.
@@ -201,13 +229,10 @@ std::vector<CLI::Option*> add_generator_options(CLI::App& app, GenerateOptions& 
         add_number(app, "--interval-ms", generate.interval_ms, "time between requests"),
         add_number(app, "--output-length", generate.output_length, "tokens of every answer")};
     for (const auto& [name, meaning] : generator_parameters()) {
-        options.push_back(app.add_option_function<std::uint64_t>(
-            "--" + name,
-            [&generate, key = name](const std::uint64_t& value) {
+        options.push_back(add_number_for<std::uint64_t>(
+            app, "--" + name, meaning, [&generate, key = name](std::uint64_t value) {
                 generate.parameters.emplace_back(key, value);
-            },
-            meaning));
-        options.back()->type_name("N");
+            }));
     }
     for (CLI::Option* option : options) {
         option->group("Generated workload");
@@ -226,13 +251,12 @@ std::vector<CLI::Option*> add_read_options(CLI::App& app, ReadOptions& read) {
         add_number(app, "--max-line", read.max_line, "longest line in bytes"),
         add_number(app, "--max-blocks", read.max_blocks, "most blocks of a request"),
         add_choice(app, "--sessions", session_rules,
-                   "which rows of a trace without block ids are one conversation",
+                   "which rows of a trace without block ids are one conversation (default labelled "
+                   "where there are labels, else independent)",
                    [&read](SessionRule value) { read.sessions = value; }),
-        app.add_option("--session-gap", read.session_gap_s,
-                       "seconds after which a greedy session ends")
-            ->type_name("S")
-            ->check(CLI::NonNegativeNumber)
-            ->capture_default_str(),
+        add_number(app, "--session-gap", read.session_gap_s,
+                   "seconds after which a greedy session ends")
+            ->type_name("S"),
         add_number(app, "--shared-prefix", read.shared_prefix,
                    "tokens that every session begins with")};
     for (CLI::Option* option : options) {
@@ -254,13 +278,12 @@ struct WorkloadArguments {
         path = app.add_option("TRACE", workload.path, "file of requests, - for standard input")
                    ->type_name("");
         auto* generator = app.add_option("--generate", workload.generator,
-                                         "a generated workload in place of a file");
-        generator->type_name("NAME")->check(CLI::IsMember(generator_names()))->excludes(path);
-        app.add_option_function<std::uint64_t>(
-               "--block-size", [this](const std::uint64_t& size) { block_size = size; },
-               "tokens per block (default: that of the format; 512 if generated)")
-            ->type_name("N")
-            ->check(CLI::PositiveNumber);
+                                         "a generated workload in place of a file (kvbm generate "
+                                         "--help lists them)");
+        generator->type_name("NAME")->check(a_generator())->excludes(path);
+        add_number(app, "--block-size", block_size,
+                   "tokens per block (default: that of the format; 512 if generated)")
+            ->check(CLI::PositiveNumber.description(""));
         add_number(app, "--seed", seed, "of generated requests and of blocks without ids");
         of_files = add_read_options(app, workload.read);
         of_generators = add_generator_options(app, workload.generate);
@@ -339,8 +362,8 @@ struct Arguments {
         add_replay_options(*replay, command.order, command.sketch, command.limit);
         add_number(*replay, "--count-from", command.count_from,
                    "first request to count; those before it warm the cache");
-        add_number(*replay, "--jobs,-j", command.jobs, "replays to run at once")
-            ->check(CLI::Range(1, 1024));
+        add_number(*replay, "--jobs,-j", command.jobs, "replays to run at once, 1 to 1024")
+            ->check(CLI::Range(1, 1024).description(""));
         replay->add_option("--expect", command.expect, "csv of expected rows to compare with")
             ->type_name("FILE");
         replay->add_option("--plot", command.plot, "draw hit rate over capacity, as SVG")
@@ -386,7 +409,7 @@ struct Arguments {
             ->type_name("")
             ->required();
         add_number(*hash, "--block-size", command.block_size, "tokens per block")
-            ->check(CLI::PositiveNumber);
+            ->check(CLI::PositiveNumber.description(""));
         salt =
             hash->add_option("--salt", salt_text, "text whose hash is the salt")->type_name("TEXT");
         add_number(*hash, "--salt-hash", command.salt, "the salt as a number")->excludes(salt);
@@ -410,7 +433,7 @@ struct Arguments {
         generate->add_option("NAME", command.generator, "one of the workloads below")
             ->type_name("")
             ->required()
-            ->check(CLI::IsMember(generator_names()));
+            ->check(a_generator());
         add_number(*generate, "--seed", command.generate.seed, "same seed, same workload");
         add_number(*generate, "--block-size", command.generate.block_size, "tokens per block");
         add_generator_options(*generate, command.generate);

@@ -25,10 +25,6 @@ namespace {
 
 constexpr std::string_view version = KVBM_VERSION;
 
-// What terminals understand, ECMA-48 SGR.
-constexpr std::string_view bold = "\033[1m";
-constexpr std::string_view ordinary = "\033[0m";
-
 /// Separates the thousands of a number's whole part.
 std::string with_thousands(std::string number) {
     const std::size_t first = number.starts_with('-') ? 1 : 0;
@@ -62,6 +58,12 @@ bool is_shown(const Report& report, std::string_view name) {
     return report.shown.empty() || std::ranges::find(report.shown, name) != report.shown.end();
 }
 
+std::string emphasised(std::string_view name, Emphasis emphasis) {
+    // What terminals understand: ECMA-48, select graphic rendition.
+    return emphasis == Emphasis::terminal ? fmt::format("\033[1m{}\033[0m", name)
+                                          : std::string(name);
+}
+
 void append_line(std::string& text, std::string_view line) {
     text += line.substr(0, line.find_last_not_of(' ') + 1);
     text += '\n';
@@ -87,9 +89,7 @@ std::string table_of_rows(const Report& report, Emphasis emphasis) {
                                          : fmt::format("{:<{}}", cells[i], width);
         }
     }
-    if (emphasis == Emphasis::terminal && !lines.front().empty()) {
-        lines.front() = fmt::format("{}{}{}", bold, lines.front(), ordinary);
-    }
+    lines.front() = emphasised(lines.front(), emphasis);
     std::string text;
     for (std::size_t i = 0; i < lines.size(); ++i) {
         // A group of rows per policy.
@@ -110,11 +110,11 @@ std::string table_of_facts(const Row& facts, Emphasis emphasis) {
         name_width = std::max(name_width, field.name.size());
         number_width = std::max(number_width, is_number(field) ? shown(field).size() : 0);
     }
-    const bool bold_names = emphasis == Emphasis::terminal;
     std::string text;
     for (const Field& field : facts) {
-        append_line(text, fmt::format("{}{:<{}}{}  {:>{}}", bold_names ? bold : "", field.name,
-                                      name_width, bold_names ? ordinary : "", shown(field),
+        std::string line = emphasised(field.name, emphasis);
+        line.append(name_width - field.name.size(), ' ');
+        append_line(text, fmt::format("{}  {:>{}}", line, shown(field),
                                       is_number(field) ? number_width : 0));
     }
     return text;

@@ -76,8 +76,8 @@ void expect_sound(const Seen& seen, std::uint64_t emitted) {
     EXPECT_EQ(seen.backwards, 0u);
 }
 
-/// Reads until the manager is gone, `pause` empty turns after each event.
-Seen read_all(Subscription& subscription, std::uint64_t pause) {
+/// Reads until the manager is gone; a slow reader gives its turn away now and then.
+Seen read_all(Subscription& subscription, bool slow) {
     Seen seen;
     while (true) {
         const NextEvent next = subscription.next(1h);
@@ -89,7 +89,7 @@ Seen read_all(Subscription& subscription, std::uint64_t pause) {
         } else if (const auto* lagged = std::get_if<Lagged>(&next)) {
             seen.missed += lagged->missed;
         }
-        for (std::uint64_t i = 0; i < pause; ++i) {
+        if (slow && seen.received % 256 == 0) {
             std::this_thread::yield();
         }
     }
@@ -106,11 +106,11 @@ TEST(Journal, with_eight_producers_tells_a_slow_and_a_quick_subscriber_every_los
         Seen seen_quick;
         std::jthread slow_reader([&] {
             start.arrive_and_wait();
-            seen_slow = read_all(slow, 3);
+            seen_slow = read_all(slow, true);
         });
         std::jthread quick_reader([&] {
             start.arrive_and_wait();
-            seen_quick = read_all(quick, 0);
+            seen_quick = read_all(quick, false);
         });
 
         start_producers(*manager, events_each, start).clear();
@@ -124,7 +124,82 @@ TEST(Journal, with_eight_producers_tells_a_slow_and_a_quick_subscriber_every_los
     }
 }
 
-TEST(Journal, drained_while_it_is_overrun_tells_every_loss) {
+TEST(Journal, numbers_every_event_of_eight_producers_once) {
+    constexpr std::uint64_t events_each = 100'000;
+    auto manager = EventsManager::builder().capacity(64).build();
+    auto subscription = manager->subscribe();
+    std::latch start(producers_count);
+    std::array<CacheEvent, 65> room;
+
+    start_producers(*manager, events_each, start).clear();
+
+    const Drained drained = subscription.drain(room);
+    EXPECT_EQ(drained.count, 64u);
+    EXPECT_EQ(drained.missed, producers_count * events_each - 64);
+}
+
+/// Emits without a pause, so that the reader meets slots that are being written.
+std::jthread start_tight_producer(EventsManager& manager, std::uint64_t events_count,
+                                  std::latch& start) {
+    return std::jthread([&manager, &start, events_count] {
+        start.arrive_and_wait();
+        for (std::uint64_t turn = 0; turn < events_count; ++turn) {
+            const EventKind kind = turn % 2 == 0 ? EventKind::stored : EventKind::removed;
+            detail::events::Emitter::emit(manager, kind, hash_of(0, turn));
+        }
+    });
+}
+
+TEST(Journal, gives_no_torn_event_of_a_slot_that_is_being_written) {
+    constexpr std::uint64_t events_count = 1'000'000;
+    for (const std::size_t capacity : {1U, 2U}) {
+        auto manager = EventsManager::builder().capacity(capacity).build();
+        auto subscription = manager->subscribe();
+        std::latch start(2);
+        auto producer = start_tight_producer(*manager, events_count, start);
+        Seen seen;
+
+        start.arrive_and_wait();
+        while (seen.received + seen.missed < events_count) {
+            const NextEvent next = subscription.try_next();
+            if (const auto* event = std::get_if<CacheEvent>(&next)) {
+                seen.take(*event);
+            } else if (const auto* lagged = std::get_if<Lagged>(&next)) {
+                seen.missed += lagged->missed;
+            }
+        }
+
+        SCOPED_TRACE(capacity);
+        expect_sound(seen, events_count);
+    }
+}
+
+TEST(Journal, that_is_overrun_during_a_drain_tells_the_loss_in_its_place) {
+    constexpr std::uint64_t events_count = 1'000'000;
+    for (const std::size_t capacity : {1U, 2U}) {
+        auto manager = EventsManager::builder().capacity(capacity).build();
+        auto subscription = manager->subscribe();
+        std::latch start(2);
+        auto producer = start_tight_producer(*manager, events_count, start);
+        std::array<CacheEvent, 8> room;
+        Seen seen;
+
+        start.arrive_and_wait();
+        while (seen.received + seen.missed < events_count &&
+               subscription.next_number() == seen.received + seen.missed) {
+            const Drained drained = subscription.drain(room);
+            seen.missed += drained.missed;
+            for (std::size_t i = 0; i < drained.count; ++i) {
+                seen.take(room[i]);
+            }
+        }
+
+        SCOPED_TRACE(capacity);
+        expect_sound(seen, events_count);
+    }
+}
+
+TEST(Journal, drained_while_eight_producers_overrun_it_tells_every_loss) {
     constexpr std::uint64_t events_each = 40'000;
     auto manager = EventsManager::builder().capacity(16).build();
     auto subscription = manager->subscribe();

@@ -285,6 +285,26 @@ TEST(Attachments, follow_a_block_until_it_is_evicted) {
     EXPECT_EQ(log, std::vector<int>{1});
 }
 
+TEST(Attachments, of_the_victims_of_one_allocation_are_destroyed_each_and_in_order) {
+    const BlockRegistry registry;
+    auto manager = must(BlockManager<>::builder()
+                            .registry(registry)
+                            .block_count(4)
+                            .block_size(4)
+                            .with_lru_backend()
+                            .build());
+    std::vector<int> log;
+    for (const int name : {3, 1, 4, 2}) {
+        const auto block = must(manager.register_block(
+            must(manager.allocate_blocks(1)->pop_back().stage(hash(std::uint64_t(name)), 4))));
+        ASSERT_TRUE(block.registration_handle().attach(Logged(name, &log)).has_value());
+    }
+
+    const auto blocks = manager.allocate_blocks(4);
+
+    EXPECT_EQ(log, (std::vector<int>{3, 1, 4, 2}));
+}
+
 /// Uses registry, manager and attachments of its own hash when it is destroyed.
 class Reentrant {
   public:

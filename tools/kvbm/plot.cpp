@@ -70,6 +70,7 @@ std::string script(std::span<const ReplayRun> runs, std::string_view title) {
         "set xlabel 'capacity (blocks)'\n"
         "set ylabel 'block hit rate'\n"
         "set logscale x\n"
+        "set format x '%.0f'\n"
         "set yrange [0:*]\n"
         "set format y '%.2f'\n"
         "set key left top\n"

@@ -41,7 +41,9 @@ std::ostream& operator<<(std::ostream& out, const Step& step) {
 rc::Gen<Step> any_step() {
     const auto count = rc::gen::inRange<std::uint64_t>(0, 1000);
     return rc::gen::build<Step>(
-        rc::gen::set(&Step::milliseconds, rc::gen::inRange<std::int64_t>(-20, 2000)),
+        rc::gen::set(&Step::milliseconds, rc::gen::weightedOneOf<std::int64_t>(
+                                              {{4, rc::gen::inRange<std::int64_t>(-20, 2000)},
+                                               {1, rc::gen::just<std::int64_t>(0)}})),
         rc::gen::set(&Step::allocated, count), rc::gen::set(&Step::evicted, count),
         rc::gen::set(&Step::asked, count), rc::gen::set(&Step::matched, count),
         rc::gen::set(&Step::scanned, count), rc::gen::set(&Step::found, count),

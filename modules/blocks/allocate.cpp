@@ -33,7 +33,7 @@ void let_go_entries(const Store& store, std::size_t count, const EntryAt& entry_
 void uncache(Store& store, std::uint32_t slot_index, BlockState next) noexcept {
     Slot& slot = store.slots[slot_index];
     store.index.erase(store.index.probe(slot.hash), slot_index);
-    slot.set_word(slot.word().with(next).with_flag(store.default_flag).next_generation());
+    store.enter(slot, slot.word().with(next).with_flag(store.default_flag).next_generation());
 }
 
 /// Moves the next `count` victims of the policy into the list.
@@ -85,7 +85,8 @@ bool Engine::allocate(Store& store, std::size_t count, RawList& out,
     for (std::size_t i = 0; i < from_reset; ++i) {
         const std::uint32_t index = store.reset.pop_front();
         Slot& slot = store.slots[index];
-        slot.set_word(slot.word().with(BlockState::mutable_block).with_flag(store.default_flag));
+        store.enter(slot,
+                    slot.word().with(BlockState::mutable_block).with_flag(store.default_flag));
         out.push_back(store.guard_of(index));
     }
     evict(store, victims, out, evicted);
@@ -95,6 +96,7 @@ bool Engine::allocate(Store& store, std::size_t count, RawList& out,
     store.counters.inflight_mutable_add(static_cast<std::int64_t>(count));
     store.publish_sizes();
     lock.unlock();
+    core::pause_point("blocks.allocate.unlocked");
 
     const auto taken = out.span().last(victims);
     let_go_entries(store, victims, [&](std::size_t i) -> Entry& {
@@ -117,6 +119,7 @@ Result<std::size_t, BlockManagerResetError> Engine::reset_inactive(Store& store)
     store.publish_sizes();
     const std::size_t free = store.reset.size();
     lock.unlock();
+    core::pause_point("blocks.reset_inactive.unlocked");
 
     let_go_entries(store, drained, [&](std::size_t i) -> Entry& { return *entries[i]; });
     if (free != store.slots.size()) {

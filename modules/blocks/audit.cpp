@@ -17,26 +17,32 @@ namespace {
 
 /// Looks at every record of a store, with the lock held, and writes down each broken invariant.
 ///
-/// Hash, entry and links of mutable and staged slots belong to their owners and are not read.
+/// Hash, entry and links of mutable and staged slots belong to their owners and are not read. What
+/// follows the lock only after it is given back can be seen only when nothing is in flight, or not
+/// at all: presence is looked at if no registration is between its lock and its end, and then it
+/// may be above what this store has, since other stores and pending evictions count as well. The
+/// gauge of immutable guards and what guards remember of a slot's life (G8) are not visible here.
 class Audit {
   public:
     explicit Audit(const Store& store) : store_(store), seen_(store.slots.size(), Place::nowhere) {}
 
     InvariantReport run() {
         reset_pool();
+        totals();
         inactive_pool();
         index();
         std::vector<std::uint32_t> duplicates_of(store_.slots.size(), 0);
         for (std::uint32_t i = 0; i < store_.slots.size(); ++i) {
             place(i);
             references(i);
+            flag(i);
             duplicate(i, duplicates_of);
         }
         for (std::uint32_t i = 0; i < store_.slots.size(); ++i) {
             check(references_of(i) >= duplicates_of[i], "G5", i,
                   "a primary has a reference of each live duplicate");
         }
-        gauges();
+        metrics();
         return std::move(report_);
     }
 
@@ -60,10 +66,36 @@ class Audit {
               "a pool holds blocks of its own state");
     }
 
-    void reset_pool() {
-        for (std::size_t i = 0; i < store_.reset.size(); ++i) {
-            enter(store_.reset[i], Place::reset, BlockState::reset);
+    void check_whole(bool holds, const char* id, const char* text) {
+        if (!holds) {
+            report_.violations.push_back({id, {}, text});
         }
+    }
+
+    void reset_pool() {
+        std::uint64_t earlier = 0;
+        for (std::size_t i = 0; i < store_.reset.size(); ++i) {
+            const std::uint32_t slot = store_.reset[i];
+            if (!in_range(slot)) {
+                check_whole(false, "P2", "the reset pool names blocks of its manager");
+                continue;
+            }
+            enter(slot, Place::reset, BlockState::reset);
+            check(store_.slots[slot].since >= earlier, "P5", slot,
+                  "the reset pool is in the order in which blocks came");
+            earlier = store_.slots[slot].since;
+        }
+    }
+
+    void totals() {
+        std::size_t held = 0;
+        for (std::size_t i = 0; i < store_.slots.size(); ++i) {
+            const BlockState state = store_.slots[i].state();
+            held += state != BlockState::reset && state != BlockState::inactive ? 1 : 0;
+            mutable_blocks_ += state == BlockState::mutable_block ? 1 : 0;
+        }
+        check_whole(held == store_.held(), "P3",
+                    "free, cached and held blocks are all the blocks there are");
     }
 
     void inactive_pool() {
@@ -74,9 +106,7 @@ class Audit {
                 ++count;
             }
         }
-        if (count != store_.inactive.size()) {
-            report_.violations.push_back({"P2", {}, "the inactive pool counts its blocks"});
-        }
+        check_whole(count == store_.inactive.size(), "P2", "the inactive pool counts its blocks");
         store_.inactive.audit(report_);
     }
 
@@ -84,13 +114,15 @@ class Audit {
         std::size_t named = 0;
         store_.index.for_each([&](std::uint32_t slot) {
             ++named;
+            if (!in_range(slot)) {
+                check_whole(false, "R1", "the index leads to blocks of its manager");
+                return;
+            }
             const BlockState state = store_.slots[slot].state();
             check(state == BlockState::primary || state == BlockState::inactive, "R1", slot,
                   "the index leads to primary and inactive blocks only");
         });
-        if (named != store_.index.size()) {
-            report_.violations.push_back({"R1", {}, "the index has as many entries as counted"});
-        }
+        check_whole(named == store_.index.size(), "R1", "the index has as many entries as counted");
     }
 
     void place(std::uint32_t i) {
@@ -128,17 +160,33 @@ class Audit {
 
     void entered(std::uint32_t i) {
         const Slot& slot = store_.slots[i];
-        check(slot.entry != no_index && store_.entry_of(slot).hash == slot.hash, "R4", i,
-              "a registered block holds the registry entry of its hash");
+        if (slot.entry == no_index || store_.entry_of(slot).hash != slot.hash ||
+            store_.entry_of(slot).references.load(std::memory_order_relaxed) == 0) {
+            check(false, "R4", i, "a registered block holds the registry entry of its hash");
+            return;
+        }
+        const bool settled = snapshot_.registrations == store_.registered;
+        check(!settled || EngineAccess::handle(store_.entry_of(slot)).has_block(store_.tier), "R3",
+              i, "a registered block is present in its tier");
     }
 
     void references(std::uint32_t i) {
         const BlockState state = store_.slots[i].state();
         if (state == BlockState::primary || state == BlockState::duplicate) {
             check(references_of(i) > 0, "G4", i, "a registered block that is not inactive is held");
+        } else if (state == BlockState::inactive) {
+            check(references_of(i) == 0, "P7", i, "an evictable block is held by nobody");
         } else {
             check(references_of(i) == 0, "G4", i,
                   "a block that is not registered has no references");
+        }
+    }
+
+    void flag(std::uint32_t i) {
+        const SlotWord word = store_.slots[i].word();
+        if (word.state() == BlockState::mutable_block || word.state() == BlockState::staged) {
+            check(word.evict_on_reset() == store_.default_flag, "P11", i,
+                  "a block that is not registered has the default flag");
         }
     }
 
@@ -159,18 +207,45 @@ class Audit {
         ++duplicates_of[slot.primary];
     }
 
-    void gauges() {
-        const MetricsSnapshot snapshot = store_.metrics->snapshot();
-        if (snapshot.reset_pool_size != static_cast<std::int64_t>(store_.reset.size()) ||
-            snapshot.inactive_pool_size != static_cast<std::int64_t>(store_.inactive.size())) {
-            report_.violations.push_back({"V8", {}, "the pool gauges are the sizes of the pools"});
-        }
+    void metrics() {
+        const MetricsSnapshot& s = snapshot_;
+        check_whole(s.reset_pool_size == static_cast<std::int64_t>(store_.reset.size()) &&
+                        s.inactive_pool_size == static_cast<std::int64_t>(store_.inactive.size()),
+                    "V8", "the pool gauges are the sizes of the pools");
+        check_whole(s.inflight_mutable == mutable_blocks_, "V8",
+                    "the gauge of mutable guards counts the mutable blocks");
+        check_whole(s.allocations == s.allocations_from_reset + s.evictions, "V8",
+                    "an allocated block was free or evicted");
+        check_whole(s.registrations <= store_.registered, "V8",
+                    "a registration is counted when it has happened");
+        check_whole(s.duplicate_blocks + s.registration_dedup <= store_.registered, "V8",
+                    "duplicates and rejected blocks are registrations");
+        check_whole(s.match_blocks_returned <= s.match_hashes_requested &&
+                        s.scan_blocks_returned <= s.scan_hashes_requested,
+                    "V8", "a lookup returns no more than it was asked for");
+        check_whole(s.eager_primary_to_inactive_total == s.release_primary_noop_total, "V8",
+                    "a revived block has one superseded drop");
+        check_whole(s.allocate_atomic_rollback_total == 0 && s.release_duplicate_noop_total == 0,
+                    "V8", "what cannot happen is not counted");
     }
 
     const Store& store_;
+    const MetricsSnapshot snapshot_ = store_.metrics->snapshot();
+    std::int64_t mutable_blocks_ = 0;
     std::vector<Place> seen_;
     InvariantReport report_;
 };
+
+BlockUse use_of(BlockState state) noexcept {
+    switch (state) {
+        case BlockState::reset:
+            return BlockUse::free;
+        case BlockState::inactive:
+            return BlockUse::cached;
+        default:
+            return BlockUse::live;
+    }
+}
 
 }  // namespace
 
@@ -194,6 +269,8 @@ std::vector<BlockInfo> Engine::inspect(const Store& store) {
         }
         blocks[i].references = slot.references.load(std::memory_order_relaxed);
         blocks[i].evict_on_reset = word.evict_on_reset();
+        blocks[i].use = use_of(word.state());
+        blocks[i].since = slot.since;
     }
     return blocks;
 }

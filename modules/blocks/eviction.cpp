@@ -12,10 +12,11 @@ namespace kvbm::detail::blocks {
 
 void InactivePool::audit_list(const SlotList& list, unsigned level, InvariantReport& report) const {
     std::uint32_t previous = no_index;
+    std::uint64_t earlier = 0;
     std::size_t count = 0;
     for (std::uint32_t at = list.front(); at != no_index; at = slots_[at].next) {
         if (at >= slots_.size() || ++count > list.size()) {
-            report.violations.push_back({"P2", {}, "an inactive list ends where its count says"});
+            report.violations.push_back({"P12", {}, "an inactive list ends where its count says"});
             return;
         }
         const SlotWord word = slots_[at].word();
@@ -23,10 +24,14 @@ void InactivePool::audit_list(const SlotList& list, unsigned level, InvariantRep
             word.state() != BlockState::inactive) {
             report.violations.push_back({"P2", {at}, "an inactive list links inactive blocks"});
         }
+        if (slots_[at].since < earlier) {
+            report.violations.push_back({"P5", {at}, "the earliest inserted block comes first"});
+        }
+        earlier = slots_[at].since;
         previous = at;
     }
     if (count != list.size()) {
-        report.violations.push_back({"P2", {}, "an inactive list has as many blocks as counted"});
+        report.violations.push_back({"P12", {}, "an inactive list has as many blocks as counted"});
     }
 }
 
@@ -41,7 +46,8 @@ void InactivePool::audit(InvariantReport& report) const {
         listed += levels_[level].size();
     }
     if (listed != listed_) {
-        report.violations.push_back({"P2", {}, "the inactive pool counts its blocks"});
+        report.violations.push_back(
+            {"P12", {}, "the inactive lists have as many blocks as counted"});
     }
 }
 

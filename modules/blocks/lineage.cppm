@@ -72,10 +72,12 @@ class TickHeap {
         return at < items_.size() && items_[at].slot == slot;
     }
     void push(std::uint32_t slot) noexcept {
-        items_.push_back({slots_[slot].tick, slot});
+        items_.push_back({slots_[slot].tick(), slot});
         rise(items_.size() - 1);
     }
     void erase(std::uint32_t slot) noexcept;
+    /// Whether each place is after the one above it and agrees with its slot. O(leaves).
+    bool is_sound() const noexcept;
 
   private:
     struct Item {
@@ -219,6 +221,7 @@ class LineageForest {
     bool has_blocks(Node node) const noexcept {
         return node.is_ghost ? ghosts_[node.at].first_block != no_index : is_inactive(node.at);
     }
+    void audit_order(const std::vector<bool>& is_leaf, InvariantReport& report) const;
     template <class Visit>
     void for_each_block(Node node, const Visit& visit) const noexcept;
     void enter_order(std::uint32_t slot) noexcept;

@@ -158,6 +158,13 @@ struct ForeignBlocks {
     std::string message() const;
 };
 
+/// Whether a block serves somebody, as inspect() tells.
+export enum class BlockUse : std::uint8_t {
+    live,    ///< somebody holds it: mutable, staged, primary or duplicate
+    cached,  ///< inactive: nobody holds it, a lookup may
+    free,    ///< reset
+};
+
 /// One block of a manager, as inspect() sees it.
 export struct BlockInfo {
     BlockId id = 0;
@@ -165,6 +172,11 @@ export struct BlockInfo {
     SequenceHash hash;            ///< of a staged, registered or inactive block; else all zero
     std::size_t references = 0;   ///< strong references of a registered block
     bool evict_on_reset = false;  ///< goes to the reset pool with its last reference
+    BlockUse use = BlockUse::free;
+    /// The number of the operation in which the block entered its state; 0 for one that was never
+    /// allocated. Operations are the calls that take the manager's lock, its own and those of its
+    /// guards and lists, counted from 1; blocks that moved in one call agree.
+    std::uint64_t since = 0;
 };
 
 namespace detail::blocks {

@@ -66,7 +66,7 @@ void enter_registry(const Store& store, std::span<RawGuard> guards) {
 
 /// Registers one staged block whose hash is free.
 void make_primary(Store& store, RawGuard& guard, Slot& slot, Probe probe) noexcept {
-    slot.set_word(slot.word().with(BlockState::primary));
+    store.enter(slot, slot.word().with(BlockState::primary));
     slot.references.store(1, std::memory_order_relaxed);
     store.index.insert(probe, static_cast<std::uint32_t>(guard.id));
     guard.generation |= kept_mark;
@@ -76,7 +76,7 @@ void make_primary(Store& store, RawGuard& guard, Slot& slot, Probe probe) noexce
 void make_duplicate(Store& store, RawGuard& guard, Slot& slot, std::uint32_t primary) noexcept {
     store.acquire(primary);
     slot.primary = primary;
-    slot.set_word(slot.word().with(BlockState::duplicate));
+    store.enter(slot, slot.word().with(BlockState::duplicate));
     slot.references.store(1, std::memory_order_relaxed);
     store.counters.duplicate_blocks_add(1);
     guard.generation |= kept_mark;
@@ -108,6 +108,7 @@ void enter_store(Store& store, std::span<RawGuard> guards) noexcept {
             guard = store.guard_of(holder);
         }
     }
+    store.registered += guards.size();
     while (first_rejected != no_index) {
         const std::uint32_t next = store.slots[first_rejected].next;
         store.to_reset(first_rejected);
@@ -119,7 +120,7 @@ void enter_store(Store& store, std::span<RawGuard> guards) noexcept {
 void stage_locked(Store& store, std::span<const RawGuard> guards) noexcept {
     for (const RawGuard& guard : guards) {
         Slot& slot = slot_of(guard, BlockState::mutable_block);
-        slot.set_word(slot.word().with(BlockState::staged));
+        store.enter(slot, slot.word().with(BlockState::staged));
     }
     store.counters.stagings_add(guards.size());
     store.counters.inflight_mutable_add(-static_cast<std::int64_t>(guards.size()));
@@ -138,6 +139,7 @@ void register_blocks(Store& store, std::span<RawGuard> guards, const Before& bef
         return;
     }
     enter_registry(store, guards);
+    core::pause_point("blocks.register.entered");
     if (store.prefetches) {
         look_ahead(store, guards);
     }
@@ -152,6 +154,7 @@ void register_blocks(Store& store, std::span<RawGuard> guards, const Before& bef
         leave_registry(store, guards);
         throw;
     }
+    core::pause_point("blocks.register.unlocked");
     for (RawGuard& guard : guards) {
         if ((guard.generation & kept_mark) != 0) {
             guard.generation &= ~kept_mark;
@@ -185,10 +188,10 @@ void Engine::unstage(std::span<RawGuard> guards) {
     const Lock lock(store.mutex);
     for (RawGuard& guard : guards) {
         Slot& slot = slot_of(guard, BlockState::staged);
-        slot.set_word(slot.word()
-                          .with(BlockState::mutable_block)
-                          .with_flag(store.default_flag)
-                          .next_generation());
+        store.enter(slot, slot.word()
+                              .with(BlockState::mutable_block)
+                              .with_flag(store.default_flag)
+                              .next_generation());
         guard.generation = slot.word().generation();
     }
     store.counters.inflight_mutable_add(static_cast<std::int64_t>(guards.size()));

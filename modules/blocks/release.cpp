@@ -55,7 +55,7 @@ bool drop_primary(Store& store, std::uint32_t slot_index, Gone& gone) noexcept {
         store.index.erase(store.index.probe(slot.hash), slot_index);
         uncache_to_reset(store, slot_index, gone);
     } else {
-        slot.set_word(slot.word().with(BlockState::inactive));
+        store.enter(slot, slot.word().with(BlockState::inactive));
         store.inactive.insert(slot_index);
     }
     return true;
@@ -201,6 +201,7 @@ void Engine::release(GuardKind kind, RawGuard guard) noexcept {
         Slot& slot = registered_slot_of(guard);
         std::uint32_t references = slot.references.load(std::memory_order_relaxed);
         while (references > 1) {
+            core::pause_point("blocks.release.shared");
             // Release: what this thread did with the block happens before its last drop. Pairs with
             // give_up_reference().
             if (slot.references.compare_exchange_weak(references, references - 1,
@@ -273,6 +274,7 @@ void Engine::let_go_weak(Store& store) noexcept {
     --store.weak_count;
     const bool dead = store.is_dead();
     lock.unlock();
+    core::pause_point("blocks.weak.unlocked");
     if (dead) {
         delete &store;
     }

@@ -2,8 +2,8 @@
 //!
 //! One slot per block, a cache line, exactly full:
 //!
-//!   | hash 16 | prev next 8 | references 4 | hint 4 | word 8 | entry 4 | primary 4 |
-//!   | tick 8 | children 4 | sibling 4 |
+//!   | hash 16 | prev 4 | references 4 | next hint 8 | word 8 | entry 4 | primary 4 |
+//!   | since 8 | children 4 | sibling 4 |
 //!
 //!   word = generation << 6 | the policy's mark << 4 | evict flag << 3 | state
 //!
@@ -67,15 +67,15 @@ struct SlotWord {
 struct alignas(64) Slot {
     SequenceHash hash;
     std::uint32_t prev = no_index;  ///< in the inactive list; a scan's mark while primary
-    std::uint32_t next = no_index;
     std::atomic<std::uint32_t> references{0};  ///< strong references while registered
+    std::uint32_t next = no_index;             ///< in the inactive list
     std::uint32_t hint = no_index;  ///< a slot worth prefetching when this one is evicted
     std::atomic<std::uint64_t> word_bits{0};
     std::uint32_t entry = no_index;  ///< the registry's entry while registered or inactive
     /// Of a duplicate: the slot it keeps alive. In a lineage forest: where the parent was last
     /// seen.
     std::uint32_t primary = no_index;
-    std::uint64_t tick = 0;            ///< lineage tick: when the block became inactive
+    std::uint64_t since = 0;           ///< the operation in which the block entered its state
     std::uint32_t children = 0;        ///< lineage: nodes linked to this one
     std::uint32_t sibling = no_index;  ///< lineage: the next block of the same node
 
@@ -84,6 +84,14 @@ struct alignas(64) Slot {
         word_bits.store(word.bits, std::memory_order_relaxed);
     }
     inline BlockState state() const noexcept { return word().state(); }
+
+    /// Lineage tick, which has no list: when the block became inactive, in the place of next and
+    /// hint.
+    inline std::uint64_t tick() const noexcept { return (std::uint64_t{hint} << 32) | next; }
+    inline void set_tick(std::uint64_t tick) noexcept {
+        next = static_cast<std::uint32_t>(tick);
+        hint = static_cast<std::uint32_t>(tick >> 32);
+    }
 };
 static_assert(sizeof(Slot) == 64);
 

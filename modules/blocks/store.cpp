@@ -223,6 +223,7 @@ void Engine::close(Store& store) noexcept {
     store.open = false;
     const bool dead = store.is_dead();
     lock.unlock();
+    core::pause_point("blocks.close.unlocked");
     if (dead) {
         delete &store;
     }

@@ -85,6 +85,7 @@ class Store {
     InactivePool inactive;
     std::size_t weak_count = 0;
     bool open = true;                           ///< the manager object lives
+    std::uint64_t registered = 0;               ///< blocks that a registration has entered
     mutable std::uint64_t uncounted_locks = 0;  ///< taken by those who count locks
 
     /// Slots that somebody holds.
@@ -94,6 +95,12 @@ class Store {
     /// Nobody can reach the store any more, so whoever sees this under the lock deletes it after
     /// unlocking.
     inline bool is_dead() const noexcept { return !open && weak_count == 0 && held() == 0; }
+
+    /// Writes the word of a slot that enters a state in this operation.
+    inline void enter(Slot& slot, SlotWord word) const noexcept {
+        slot.since = mutex.acquisitions();
+        slot.set_word(word);
+    }
 
     /// The primary or inactive slot of a hash, or no_index.
     inline std::uint32_t find(const SequenceHash& hash, Probe probe) const noexcept {
@@ -109,7 +116,7 @@ class Store {
         Slot& slot = slots[slot_index];
         if (slot.state() == BlockState::inactive) {
             inactive.remove(slot_index);
-            slot.set_word(slot.word().with(BlockState::primary));
+            enter(slot, slot.word().with(BlockState::primary));
             slot.references.store(1, std::memory_order_relaxed);
         } else {
             slot.references.fetch_add(1, std::memory_order_relaxed);
@@ -123,7 +130,7 @@ class Store {
     /// A slot's life ends: it goes to the back of the reset pool.
     inline void to_reset(std::uint32_t slot_index) noexcept {
         Slot& slot = slots[slot_index];
-        slot.set_word(slot.word().with(BlockState::reset).next_generation());
+        enter(slot, slot.word().with(BlockState::reset).next_generation());
         reset.push_back(slot_index);
     }
 

@@ -191,6 +191,7 @@ class Core {
             }
         }
         if (dead != 0) {
+            core::pause_point("registry.entry.dying");
             entries[0]->core->end(entries.first(dead));
         }
     }

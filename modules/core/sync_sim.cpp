@@ -10,14 +10,18 @@ module;
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
+#include <random>
+#include <semaphore>
 #include <set>
 #include <source_location>
 #include <span>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <vector>
 
 module kvbm.core;
@@ -113,6 +117,136 @@ OrderGraph& orders() {
     return graph;
 }
 
+// --- schedules ---
+
+/// The threads of a schedule, of which one runs. Only that one touches this: the semaphore by which
+/// the turn is handed over orders all they do.
+class Run {
+  public:
+    Run(std::uint64_t seed, std::size_t threads) : random_(seed), by_priority_(seed % 2 == 0) {
+        for (std::size_t i = 0; i < threads; ++i) {
+            threads_.push_back(std::make_unique<Thread>());
+            threads_.back()->priority = changes + random_() % priorities;
+        }
+        std::ranges::generate(change_at_, [&] { return random_() % change_points; });
+    }
+
+    std::uint64_t points() const noexcept { return points_; }
+
+    /// The body of thread `number`: waits for its turn, acts, and hands the turn on.
+    void act(std::size_t number, const std::function<void()>& body);
+
+    /// Hands the first turn to a thread.
+    void begin() { hand_over(choose()); }
+
+    /// A place where another thread may go on.
+    void point() noexcept {
+        if (by_priority_ && std::ranges::find(change_at_, points_) != change_at_.end()) {
+            threads_[running_]->priority = lowered_++;
+        }
+        ++points_;
+        go_on_with(choose());
+    }
+
+    void wait_for(std::uint64_t lock, bool shared) noexcept {
+        point();
+        Thread& mine = *threads_[running_];
+        while (owners_[lock].exclusive || (!shared && owners_[lock].readers != 0)) {
+            mine.waits_for = lock;
+            go_on_with(choose());
+        }
+        owners_[lock].exclusive = !shared;
+        owners_[lock].readers += shared ? 1U : 0U;
+    }
+
+    void give_back(std::uint64_t lock) noexcept {
+        Owners& owners = owners_[lock];
+        owners.readers -= owners.exclusive ? 0U : 1U;
+        owners.exclusive = false;
+        for (const auto& thread : threads_) {
+            thread->waits_for = thread->waits_for == lock ? 0 : thread->waits_for;
+        }
+        point();
+    }
+
+  private:
+    // A script of a few operations has about as many points.
+    static constexpr std::size_t change_points = 80;
+    static constexpr std::size_t changes = 3;
+    static constexpr std::size_t priorities = 1000;
+
+    struct Thread {
+        std::binary_semaphore turn{0};
+        std::size_t priority = 0;
+        std::uint64_t waits_for = 0;  ///< number of a lock; 0 = none
+        bool ended = false;
+    };
+    struct Owners {
+        bool exclusive = false;
+        std::size_t readers = 0;
+    };
+
+    /// The thread that goes on, or none when all have ended.
+    std::size_t choose() {
+        std::vector<std::size_t> ready;
+        bool any = false;
+        for (std::size_t i = 0; i < threads_.size(); ++i) {
+            any = any || !threads_[i]->ended;
+            if (!threads_[i]->ended && threads_[i]->waits_for == 0) {
+                ready.push_back(i);
+            }
+        }
+        if (ready.empty()) {
+            if (any) {
+                fail("deadlock: every thread of the schedule waits for a lock");
+            }
+            return threads_.size();
+        }
+        if (!by_priority_) {
+            return ready[random_() % ready.size()];
+        }
+        return *std::ranges::max_element(ready, {},
+                                         [&](std::size_t i) { return threads_[i]->priority; });
+    }
+    void hand_over(std::size_t next) {
+        if (next < threads_.size()) {
+            running_ = next;
+            threads_[next]->turn.release();
+        }
+    }
+    void go_on_with(std::size_t next) {
+        if (next != running_) {
+            Thread& mine = *threads_[running_];
+            hand_over(next);
+            mine.turn.acquire();
+        }
+    }
+
+    std::mt19937_64 random_;
+    const bool by_priority_;
+    std::array<std::uint64_t, changes> change_at_{};
+    std::size_t lowered_ = 0;
+    std::vector<std::unique_ptr<Thread>> threads_;
+    std::map<std::uint64_t, Owners> owners_;
+    std::size_t running_ = 0;
+    std::uint64_t points_ = 0;
+};
+
+/// The run that the calling thread is part of, or null.
+Run*& my_run() noexcept {
+    static thread_local Run* run = nullptr;
+    return run;
+}
+
+void Run::act(std::size_t number, const std::function<void()>& body) {
+    threads_[number]->turn.acquire();
+    my_run() = this;
+    body();
+    my_run() = nullptr;
+    threads_[number]->ended = true;
+    hand_over(choose());
+}
+
 }  // namespace
 
 LockIdentity::LockIdentity(const std::source_location& made) noexcept
@@ -121,7 +255,7 @@ LockIdentity::LockIdentity(const std::source_location& made) noexcept
     number = locks.fetch_add(1, std::memory_order_relaxed) + 1;
 }
 
-void about_to_lock(const LockIdentity& lock) noexcept {
+void about_to_lock(const LockIdentity& lock, bool shared) noexcept {
     const Held& mine = held();
     for (const LockIdentity* other : std::span(mine.locks).first(mine.size)) {
         if (other == &lock) {
@@ -130,6 +264,9 @@ void about_to_lock(const LockIdentity& lock) noexcept {
         const bool one_kind = kind_node(*other) == kind_node(lock);
         orders().add(one_kind ? lock_node(*other) : kind_node(*other),
                      one_kind ? lock_node(lock) : kind_node(lock));
+    }
+    if (Run* run = my_run()) {
+        run->wait_for(lock.number, shared);
     }
 }
 
@@ -150,6 +287,12 @@ void about_to_unlock(const LockIdentity& lock) noexcept {
     }
     std::copy(at + 1, end, at);
     --mine.size;
+}
+
+void unlocked(std::uint64_t lock_number) noexcept {
+    if (Run* run = my_run()) {
+        run->give_back(lock_number);
+    }
 }
 
 std::size_t locks_held() noexcept {
@@ -194,6 +337,10 @@ void wait(std::unique_lock<std::mutex>& lock, const ParkingPlace& place,
 }  // namespace
 
 void pause_point(std::string_view name) noexcept {
+    if (Run* run = my_run()) {
+        run->point();
+        return;
+    }
     Lot& all = lot();
     if (all.places_count.load(std::memory_order_relaxed) == 0) {
         return;
@@ -244,6 +391,19 @@ void Parking::let_go() {
     const std::lock_guard lock(all.mutex);
     place_->open = true;
     all.changed.notify_all();
+}
+
+void Schedule::run(std::span<const std::function<void()>> bodies) {
+    Run all(seed_, bodies.size());
+    std::vector<std::thread> threads;
+    for (std::size_t i = 0; i < bodies.size(); ++i) {
+        threads.emplace_back([&all, &bodies, i] { all.act(i, bodies[i]); });
+    }
+    all.begin();
+    for (auto& thread : threads) {
+        thread.join();
+    }
+    points_ += all.points();
 }
 
 }  // namespace kvbm::detail::core

@@ -8,6 +8,8 @@
 //!   locks_held    the locks of the calling thread, so that user code can prove that it runs under
 //!                 none
 //!   pause points  a Parking stops the next thread that comes to a point until the test lets it go
+//!   schedules     a Schedule runs threads one at a time and switches at locks and pause points, as
+//!                 a seed decides, so that a run can be repeated
 //!
 //! Circles are sought among locks and among *kinds* of lock, so that two locks of two managers in
 //! one order, and two others in the other, are found as well. A kind is the place in the source
@@ -19,10 +21,12 @@ module;
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <shared_mutex>
 #include <source_location>
+#include <span>
 #include <string_view>
 
 export module kvbm.core:sync;
@@ -38,11 +42,12 @@ struct LockIdentity {
 };
 
 /// Called before and after a lock is waited for. Fails on a lock that the thread has, or on a
-/// circle.
-void about_to_lock(const LockIdentity& lock) noexcept;
+/// circle. In a schedule others run until the lock is free.
+void about_to_lock(const LockIdentity& lock, bool shared) noexcept;
 void locked(const LockIdentity& lock) noexcept;
-/// Called before a lock is given back: afterwards it may be gone.
+/// Called before and after a lock is given back. Afterwards it may be gone.
 void about_to_unlock(const LockIdentity& lock) noexcept;
+void unlocked(std::uint64_t lock_number) noexcept;
 
 /// A mutex that knows how often it was taken, with its order checked.
 export class Mutex {
@@ -53,14 +58,16 @@ export class Mutex {
     Mutex& operator=(const Mutex&) = delete;
 
     inline void lock() {
-        about_to_lock(identity_);
+        about_to_lock(identity_, false);
         mutex_.lock();
         locked(identity_);
         ++acquisitions_;
     }
     inline void unlock() noexcept {
+        const std::uint64_t number = identity_.number;
         about_to_unlock(identity_);
         mutex_.unlock();
+        unlocked(number);
     }
 
     /// Times lock() returned so far, this caller's own included. Call it with the mutex held.
@@ -86,22 +93,26 @@ export class SharedMutex {
     SharedMutex& operator=(const SharedMutex&) = delete;
 
     inline void lock() {
-        about_to_lock(identity_);
+        about_to_lock(identity_, false);
         mutex_.lock();
         locked(identity_);
     }
     inline void unlock() noexcept {
+        const std::uint64_t number = identity_.number;
         about_to_unlock(identity_);
         mutex_.unlock();
+        unlocked(number);
     }
     inline void lock_shared() {
-        about_to_lock(identity_);
+        about_to_lock(identity_, true);
         mutex_.lock_shared();
         locked(identity_);
     }
     inline void unlock_shared() noexcept {
+        const std::uint64_t number = identity_.number;
         about_to_unlock(identity_);
         mutex_.unlock_shared();
+        unlocked(number);
     }
 
   private:
@@ -143,6 +154,26 @@ export class Parking {
 
   private:
     std::shared_ptr<ParkingPlace> place_;
+};
+
+/// Runs threads one at a time: at each lock and pause point it may go on with another. The same
+/// seed gives the same run.
+///
+/// Odd seeds choose at random at each point. Even seeds give each thread a priority and lower the
+/// running one's at three points, which finds rare orders sooner. All waiting for locks is a
+/// deadlock and aborts. The threads wait for nothing else, and no Parking is in use.
+export class Schedule {
+  public:
+    explicit Schedule(std::uint64_t seed) noexcept : seed_(seed) {}
+
+    /// Runs each body on a thread of its own; returns when all have ended.
+    void run(std::span<const std::function<void()>> bodies);
+    /// Points at which the runs so far could have switched.
+    std::uint64_t points() const noexcept { return points_; }
+
+  private:
+    std::uint64_t seed_;
+    std::uint64_t points_ = 0;
 };
 
 }  // namespace kvbm::detail::core

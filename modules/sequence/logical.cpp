@@ -54,7 +54,8 @@ LogicalRow::LogicalRow(LogicalRow&& other) noexcept
       assigned_(std::move(other.assigned_)),
       staged_(std::move(other.staged_)),
       unassigned_(std::move(other.unassigned_)),
-      index_(std::move(other.index_)) {}
+      index_(std::move(other.index_)),
+      entry_moves_(std::exchange(other.entry_moves_, 0)) {}
 
 LogicalRow& LogicalRow::operator=(LogicalRow&& other) noexcept {
     if (this != &other) {
@@ -66,6 +67,7 @@ LogicalRow& LogicalRow::operator=(LogicalRow&& other) noexcept {
         staged_ = std::move(other.staged_);
         unassigned_ = std::move(other.unassigned_);
         index_ = std::move(other.index_);
+        entry_moves_ = std::exchange(other.entry_moves_, 0);
     }
     return *this;
 }
@@ -89,10 +91,18 @@ void LogicalRow::expects_own(const Store* other) const noexcept {
             "a tracker holds and registers blocks of one manager");
 }
 
+void LogicalRow::make_room(RawList& phase, std::size_t more) {
+    const RawGuard* before = phase.data();
+    phase.reserve_more(more);
+    if (phase.data() != before) {
+        entry_moves_ += phase.size();
+    }
+}
+
 std::optional<BlockId> LogicalRow::add_to_index(std::span<const RawGuard> guards,
                                                 std::size_t first) noexcept {
     for (std::size_t i = 0; i < guards.size(); ++i) {
-        if (index_.find(guards[i].id)) {
+        if (index_.contains_counted(guards[i].id)) {
             erase_from_index(guards.first(i), first);
             return guards[i].id;
         }
@@ -118,11 +128,12 @@ std::optional<BlockId> LogicalRow::extend_blocks(RawList& guards) {
     expects_own(guards.store());
     index_.reserve(size() + guards.size());
     if (!unassigned_.empty()) {
-        unassigned_.reserve_more(guards.size());
+        make_room(unassigned_, guards.size());
     }
     if (const auto duplicate = add_to_index(guards.span(), offset_ + size())) {
         return duplicate;
     }
+    entry_moves_ += guards.size();
     unassigned_.append(std::move(guards));
     return std::nullopt;
 }
@@ -133,10 +144,11 @@ bool LogicalRow::allocate(Store& other, std::size_t count) {
         return false;
     }
     index_.reserve(size() + count);
-    unassigned_.reserve_more(count);
+    make_room(unassigned_, count);
     if (!Engine::allocate(other, count, unassigned_, nullptr)) {
         return false;
     }
+    entry_moves_ += count;
     const auto added = unassigned_.span().last(count);
     expects(!add_to_index(added, offset_ + size() - count),
             "a manager hands out no block that somebody holds");
@@ -146,7 +158,7 @@ bool LogicalRow::allocate(Store& other, std::size_t count) {
 std::size_t LogicalRow::match(Store& other, std::span<const SequenceHash> hashes) {
     expects(size() == 0, "a match is the beginning of a row");
     index_.reserve(hashes.size());
-    assigned_.reserve_more(hashes.size());
+    make_room(assigned_, hashes.size());
     try {
         Engine::match(other, hashes, assigned_);
     } catch (...) {  // a tracker of uses may throw when the blocks are held already
@@ -156,6 +168,7 @@ std::size_t LogicalRow::match(Store& other, std::span<const SequenceHash> hashes
         }
         throw;
     }
+    entry_moves_ += assigned_.size();
     expects(!add_to_index(assigned_.span(), offset_), "equal hashes are of one position");
     return assigned_.size();
 }
@@ -169,7 +182,7 @@ Result<std::size_t, Offence> LogicalRow::extend_assigned(RawList& guards) {
     const std::size_t place = offset_ + size();
     index_.reserve(size() + count);
     if (!assigned_.empty()) {
-        assigned_.reserve_more(count);
+        make_room(assigned_, count);
     }
     // Behind everything for now: where they go, the queued entries still are.
     if (const auto duplicate = add_to_index(guards.span(), place)) {
@@ -199,6 +212,7 @@ Result<std::size_t, Offence> LogicalRow::extend_assigned(RawList& guards) {
     renumber(guards.span(), place, first);
     renumber(staged_.span(), first, first + count);
     renumber(unassigned_.span(), next_position(), next_position() + count);
+    entry_moves_ += count;
     assigned_.append(std::move(guards));
     return count;
 }
@@ -265,7 +279,7 @@ Result<std::size_t, Offence> LogicalRow::stage(std::span<const TokenBlock> token
         return failure(paired.error());
     }
     const std::size_t count = paired->size();
-    staged_.reserve_more(count);
+    make_room(staged_, count);
     const auto guards = unassigned_.span().first(count);
     write_hashes(guards, *paired);
     Engine::stage(guards);
@@ -273,6 +287,7 @@ Result<std::size_t, Offence> LogicalRow::stage(std::span<const TokenBlock> token
         staged_.push_back(guard);
     }
     unassigned_.forget_front(count);
+    entry_moves_ += count;
     return count;
 }
 
@@ -282,7 +297,7 @@ void LogicalRow::move_to_assigned(RawList& phase, std::size_t count,
     if (count == 0) {
         return;
     }
-    assigned_.reserve_more(count);
+    make_room(assigned_, count);
     for (const RawGuard& guard : phase.span().first(count)) {
         assigned_.push_back(guard);
     }
@@ -302,6 +317,7 @@ void LogicalRow::move_to_assigned(RawList& phase, std::size_t count,
         }
     }
     phase.forget_front(count);
+    entry_moves_ += count;
 }
 
 std::size_t LogicalRow::register_blocks(Store& store, std::size_t at_most) {

@@ -18,6 +18,7 @@
 module;
 
 #include <cstddef>
+#include <cstdint>
 #include <limits>
 #include <optional>
 #include <span>
@@ -56,6 +57,14 @@ export std::string block_size_text(std::size_t expected, std::size_t actual);
 export std::string sequence_hash_text(std::size_t position, const SequenceHash& expected,
                                       const SequenceHash& actual);
 
+/// What the changing calls of a tracker have cost so far, for tests that count instead of timing.
+/// For the layers above, not for users.
+export struct TrackerCosts {
+    std::uint64_t entry_moves = 0;  ///< entries written, shifted or relocated in the row
+    std::uint64_t index_probes =
+        0;  ///< cells of the id index, or entries of a short row, looked at
+};
+
 /// Why a row of guards refused a call; the guards themselves stay with the caller.
 struct Offence {
     enum class Kind { duplicate, staged_present, misplaced, wrong_size };
@@ -75,20 +84,25 @@ class PlaceIndex {
     PlaceIndex(PlaceIndex&& other) noexcept
         : cells_(std::exchange(other.cells_, {})),
           bits_(std::exchange(other.bits_, 0U)),
-          size_(std::exchange(other.size_, 0)) {}
+          size_(std::exchange(other.size_, 0)),
+          probes_(std::exchange(other.probes_, 0)) {}
     PlaceIndex& operator=(PlaceIndex&& other) noexcept {
         cells_ = std::exchange(other.cells_, {});
         bits_ = std::exchange(other.bits_, 0U);
         size_ = std::exchange(other.size_, 0);
+        probes_ = std::exchange(other.probes_, 0);
         return *this;
     }
     ~PlaceIndex() = default;
 
     inline std::size_t size() const noexcept { return size_; }
+    inline std::uint64_t probes() const noexcept { return probes_; }
     /// Makes room for `count` entries in all: adding up to them neither allocates nor moves.
     void reserve(std::size_t count);
     /// The first place of an id, or nothing.
     std::optional<std::size_t> find(BlockId id) const noexcept;
+    /// Whether an id is there, counted as a cost of a changing call.
+    bool contains_counted(BlockId id) noexcept;
     void add(BlockId id, std::size_t place) noexcept;
     /// Rule: the entry is there, as for renumber().
     void erase(BlockId id, std::size_t place) noexcept;
@@ -101,11 +115,12 @@ class PlaceIndex {
         std::size_t place = none;
     };
     std::size_t home_of(BlockId id) const noexcept;
-    std::size_t cell_of(BlockId id, std::size_t place) const noexcept;
+    std::size_t cell_of(BlockId id, std::size_t place) noexcept;
 
     std::vector<Cell> cells_;
     unsigned bits_ = 0;  // cells_.size() == 1 << bits_, or no cells
     std::size_t size_ = 0;
+    std::uint64_t probes_ = 0;
 };
 
 /// The row of guards under a LogicalBlockAssignments. For its typed face, not for users.
@@ -151,8 +166,13 @@ export class LogicalRow {
     RawList take_unassigned() noexcept;
     void clear(ReleaseOrder order) noexcept;
     InvariantReport check_invariants() const;
+    inline TrackerCosts costs() const noexcept {
+        return {.entry_moves = entry_moves_, .index_probes = index_.probes()};
+    }
 
   private:
+    /// Room for more entries in a phase.
+    void make_room(RawList& phase, std::size_t more);
     /// Which token blocks stage() pairs with the first queued guards.
     Result<std::span<const TokenBlock>, Offence> pairs(std::span<const TokenBlock> blocks) const;
     void expects_own(const Store* store) const noexcept;
@@ -175,6 +195,7 @@ export class LogicalRow {
     RawList staged_;
     RawList unassigned_;
     PlaceIndex index_;
+    std::uint64_t entry_moves_ = 0;
 };
 
 /// Leads from a tracker to its row. For the layers above, not for users.
@@ -189,6 +210,12 @@ export class RowAccess {
         return tracker.row_;
     }
 };
+
+/// The costs of a tracker since its construction.
+export template <class Tier>
+TrackerCosts costs_of(const LogicalBlockAssignments<Tier>& tracker) noexcept {
+    return RowAccess::row(tracker).costs();
+}
 
 }  // namespace detail::sequence
 

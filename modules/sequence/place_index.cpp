@@ -17,10 +17,12 @@ std::size_t PlaceIndex::home_of(BlockId id) const noexcept {
     return static_cast<std::size_t>((id * 0x9E3779B97F4A7C15U) >> (64U - bits_));
 }
 
-std::size_t PlaceIndex::cell_of(BlockId id, std::size_t place) const noexcept {
+std::size_t PlaceIndex::cell_of(BlockId id, std::size_t place) noexcept {
     const std::size_t mask = cells_.size() - 1;
     std::size_t cell = home_of(id);
+    ++probes_;
     while (cells_[cell].place != place || cells_[cell].id != id) {
+        ++probes_;
         expects(cells_[cell].place != none, "an entry of the index is found");
         cell = (cell + 1) & mask;
     }
@@ -56,11 +58,25 @@ std::optional<std::size_t> PlaceIndex::find(BlockId id) const noexcept {
     return first == none ? std::nullopt : std::optional(first);
 }
 
+bool PlaceIndex::contains_counted(BlockId id) noexcept {
+    const std::size_t mask = cells_.size() - 1;
+    for (std::size_t cell = home_of(id); cells_[cell].place != none; cell = (cell + 1) & mask) {
+        ++probes_;
+        if (cells_[cell].id == id) {
+            return true;
+        }
+    }
+    ++probes_;
+    return false;
+}
+
 void PlaceIndex::add(BlockId id, std::size_t place) noexcept {
     expects(2 * size_ < cells_.size(), "the index has room for what is added");
     const std::size_t mask = cells_.size() - 1;
     std::size_t cell = home_of(id);
+    ++probes_;
     while (cells_[cell].place != none) {
+        ++probes_;
         cell = (cell + 1) & mask;
     }
     cells_[cell] = {.id = id, .place = place};
@@ -74,6 +90,7 @@ void PlaceIndex::erase(BlockId id, std::size_t place) noexcept {
     std::size_t hole = cell_of(id, place);
     for (std::size_t cell = (hole + 1) & mask; cells_[cell].place != none;
          cell = (cell + 1) & mask) {
+        ++probes_;
         const std::size_t home = home_of(cells_[cell].id);
         if (((cell - home) & mask) >= ((cell - hole) & mask)) {
             cells_[hole] = cells_[cell];

@@ -178,14 +178,6 @@ export class ExternalBlockAssignments;
 
 namespace detail::sequence {
 
-/// What the changing calls of a tracker have cost so far, for tests that count instead of timing.
-/// For the layers above, not for users.
-export struct TrackerCosts {
-    std::uint64_t entry_moves = 0;  ///< entries written, shifted or relocated in the row
-    std::uint64_t index_probes =
-        0;  ///< cells of the id index, or entries of a short row, looked at
-};
-
 /// The costs of a tracker since its construction; a copy begins with those of its original.
 export TrackerCosts costs_of(const ExternalBlockAssignments& tracker) noexcept;
 

@@ -10,6 +10,7 @@ export import :assignments;
 export import :bytes;
 export import :frequency;
 export import :hash;
+export import :logical;
 export import :policy;
 export import :pool;
 export import :request;

@@ -581,6 +581,29 @@ TEST(LogicalBlockAssignmentsDeathTest, guards_of_another_manager_break_a_contrac
     EXPECT_DEATH(must(tracker.extend_blocks(allocate(other, 1))), "blocks of one manager");
 }
 
+TEST(LogicalBlockAssignmentsDeathTest, cached_blocks_of_another_manager_break_a_contract) {
+    auto manager = make_manager(2);
+    auto other = make_manager(2);
+    const auto sequence = counting_sequence(1);
+    fill_cache(other, sequence);
+    Tracker tracker;
+    must(tracker.extend_blocks(allocate(manager, 1)));
+
+    EXPECT_DEATH(must(tracker.extend_assigned(other.match_blocks(sequence.all_sequence_hashes()))),
+                 "blocks of one manager");
+}
+
+TEST(LogicalBlockAssignmentsDeathTest, staging_for_another_manager_breaks_a_contract) {
+    auto manager = make_manager(2);
+    auto other = make_manager(2);
+    const auto sequence = counting_sequence(1);
+    Tracker tracker;
+    must(tracker.extend_blocks(allocate(manager, 1)));
+
+    EXPECT_DEATH(must(tracker.stage_and_register(sequence.blocks(), other)),
+                 "blocks of one manager");
+}
+
 TEST(LogicalBlockAssignmentsDeathTest, registering_with_another_manager_breaks_a_contract) {
     auto manager = make_manager(2);
     auto other = make_manager(2);

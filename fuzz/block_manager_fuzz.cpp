@@ -26,7 +26,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         return 0;
     }
     kvbm::testing::ByteReader bytes({data, size});
-    kvbm::testing::PoolHarness harness(kvbm::testing::decode_pool_options(bytes));
+    constexpr std::size_t picture_every = 8;
+    kvbm::testing::PoolHarness harness(kvbm::testing::decode_pool_options(bytes), picture_every);
     for (int i = 0; i < 256 && !bytes.empty(); ++i) {
         stop_on(harness.run(kvbm::testing::decode_pool_command(bytes)));
     }

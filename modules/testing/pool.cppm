@@ -511,6 +511,8 @@ std::optional<std::string> handle_difference(const BlockRegistrationHandle& hand
 std::optional<std::string> registry_difference(const BlockRegistry& registry,
                                                std::span<const SequenceHash> touches,
                                                const PoolModel& model);
+std::optional<std::string> presence_difference(const BlockRegistry& registry,
+                                               const PoolModel& model);
 std::optional<std::string> metrics_difference(const MetricsSnapshot& found,
                                               const MetricsSnapshot& expected);
 std::optional<std::string> slots_difference(std::span<const BlockInfo> found,
@@ -519,13 +521,15 @@ std::optional<std::string> slots_difference(std::span<const BlockInfo> found,
 /// Real managers beside the model.
 export class PoolHarness {
   public:
-    explicit PoolHarness(const PoolOptions& options);
+    /// Slots, presence and guards are compared after every so many commands and at the end;
+    /// outcomes, audits, counters, gauges and touches after each.
+    explicit PoolHarness(const PoolOptions& options, std::size_t picture_every = 1);
     PoolHarness(PoolHarness&&) noexcept;
     PoolHarness& operator=(PoolHarness&&) noexcept;
     ~PoolHarness();
 
-    /// Runs a command on both and compares outcome, guards, slots, metrics, registry and touches.
-    /// The first difference, or nothing. A command that is not allowed is passed over.
+    /// Runs a command on both and compares. The first difference, or nothing. A command that is
+    /// not allowed is passed over.
     std::optional<std::string> run(const PoolCommand& command);
     /// Drops all holdings, then takes every block in order, then lets the managers die; compares
     /// after each step.

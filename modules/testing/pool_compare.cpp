@@ -34,6 +34,9 @@ std::string words(BlockState state, const SequenceHash& hash, std::size_t refere
 
 std::optional<std::string> metrics_difference(const MetricsSnapshot& found,
                                               const MetricsSnapshot& expected) {
+    if (found == expected) {
+        return std::nullopt;
+    }
     std::string text;
     const auto compare = [&](std::string_view name, auto a, auto b) {
         if (a != b) {
@@ -66,7 +69,7 @@ std::optional<std::string> metrics_difference(const MetricsSnapshot& found,
     compare("inflight_immutable", f.inflight_immutable, e.inflight_immutable);
     compare("reset_pool_size", f.reset_pool_size, e.reset_pool_size);
     compare("inactive_pool_size", f.inactive_pool_size, e.inactive_pool_size);
-    return text.empty() ? std::nullopt : std::optional(text);
+    return text;
 }
 
 std::optional<std::string> slots_difference(std::span<const BlockInfo> found,
@@ -141,6 +144,12 @@ std::optional<std::string> registry_difference(const BlockRegistry& registry,
         return std::to_string(registry.registered_count()) + " hashes registered, expected " +
                std::to_string(known.size());
     }
+    return std::nullopt;
+}
+
+std::optional<std::string> presence_difference(const BlockRegistry& registry,
+                                               const PoolModel& model) {
+    const auto known = model.registered();
     std::vector<SequenceHash> all;
     for (std::size_t i = 0; i < model.hashes_count(); ++i) {
         all.push_back(model.hash(i));

@@ -84,8 +84,9 @@ std::string refused(std::size_t index, const std::string& message) {
 /// The real managers and what is held of them, in the order of the model's holdings.
 class PoolHarness::System {
   public:
-    explicit System(const PoolOptions& options)
+    System(const PoolOptions& options, std::size_t picture_every)
         : model(options),
+          picture_every_(picture_every),
           first_(build<G1>(options.pools[0], registry_)),
           second_(build<G1>(options.pools[1], registry_)),
           third_(build<G2>(options.pools[2], registry_)),
@@ -105,8 +106,11 @@ class PoolHarness::System {
         if (outcome != expected) {
             return "\"" + outcome + "\", expected \"" + expected + "\"";
         }
-        return compare();
+        return compare(++commands_ % picture_every_ == 0);
     }
+
+    // The first difference in audits, counters, gauges and touches; `whole`: in anything.
+    std::optional<std::string> compare(bool whole);
 
   private:
     std::vector<SequenceHash> hashes(std::span<const std::size_t> numbers) const {
@@ -478,10 +482,12 @@ class PoolHarness::System {
 
   private:
     // --- comparisons ---
-    std::optional<std::string> compare();
-    std::optional<std::string> compare_pool(std::size_t pool);
+    std::optional<std::string> compare_holdings();
+    std::optional<std::string> compare_pool(std::size_t pool, bool whole);
     std::optional<std::string> compare_holding(std::size_t at);
 
+    std::size_t picture_every_;
+    std::size_t commands_ = 0;
     std::shared_ptr<RecordingTracker> tracker_ = std::make_shared<RecordingTracker>();
     BlockRegistry registry_ = BlockRegistry::builder().frequency_tracker(tracker_).build();
     std::optional<BlockManager<G1>> first_;
@@ -493,7 +499,23 @@ class PoolHarness::System {
     std::vector<Held> new_;
 };
 
-std::optional<std::string> PoolHarness::System::compare() {
+std::optional<std::string> PoolHarness::System::compare(bool whole) {
+    for (std::size_t pool = 0; pool < pools_count; ++pool) {
+        if (const auto difference = compare_pool(pool, whole)) {
+            return "pool " + std::to_string(pool) + ": " + *difference;
+        }
+    }
+    if (auto difference = registry_difference(registry_, tracker_->touches(), model)) {
+        return difference;
+    }
+    if (!whole) {
+        return std::nullopt;
+    }
+    auto difference = presence_difference(registry_, model);
+    return difference ? difference : compare_holdings();
+}
+
+std::optional<std::string> PoolHarness::System::compare_holdings() {
     if (held_.size() != model.holdings().size()) {
         return std::to_string(held_.size()) + " holdings, expected " +
                std::to_string(model.holdings().size());
@@ -503,12 +525,7 @@ std::optional<std::string> PoolHarness::System::compare() {
             return "holding " + std::to_string(at) + ": " + *difference;
         }
     }
-    for (std::size_t pool = 0; pool < pools_count; ++pool) {
-        if (const auto difference = compare_pool(pool)) {
-            return "pool " + std::to_string(pool) + ": " + *difference;
-        }
-    }
-    return registry_difference(registry_, tracker_->touches(), model);
+    return std::nullopt;
 }
 
 std::optional<std::string> PoolHarness::System::compare_holding(std::size_t at) {
@@ -541,7 +558,7 @@ std::optional<std::string> PoolHarness::System::compare_holding(std::size_t at) 
         held_[at]);
 }
 
-std::optional<std::string> PoolHarness::System::compare_pool(std::size_t pool) {
+std::optional<std::string> PoolHarness::System::compare_pool(std::size_t pool, bool whole) {
     const ModelPool& expected = model.pool(pool);
     if (auto difference = metrics_difference(metrics_[pool]->snapshot(), expected.snapshot())) {
         return difference;
@@ -558,11 +575,12 @@ std::optional<std::string> PoolHarness::System::compare_pool(std::size_t pool) {
             return std::to_string(manager.available_blocks()) + " blocks available, expected " +
                    std::to_string(available);
         }
-        return slots_difference(manager.inspect(), expected);
+        return whole ? slots_difference(manager.inspect(), expected) : std::nullopt;
     });
 }
 
-PoolHarness::PoolHarness(const PoolOptions& options) : system_(std::make_unique<System>(options)) {}
+PoolHarness::PoolHarness(const PoolOptions& options, std::size_t picture_every)
+    : system_(std::make_unique<System>(options, picture_every)) {}
 PoolHarness::PoolHarness(PoolHarness&&) noexcept = default;
 PoolHarness& PoolHarness::operator=(PoolHarness&&) noexcept = default;
 PoolHarness::~PoolHarness() = default;
@@ -590,7 +608,7 @@ std::optional<std::string> PoolHarness::finish() {
             return "at the end, " + *difference;
         }
     }
-    return std::nullopt;
+    return system_->compare(true);
 }
 
 }  // namespace kvbm::testing

@@ -106,6 +106,9 @@ TEST_P(LineageDepth, drops_all_ghosts_above_the_last_cached_leaf) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Orders, LineageDepth,
-                         testing::Values(LineageEviction::tick, LineageEviction::fifo));
+                         testing::Values(LineageEviction::tick, LineageEviction::fifo),
+                         [](const auto& info) {
+                             return info.param == LineageEviction::tick ? "tick" : "fifo";
+                         });
 
 }  // namespace

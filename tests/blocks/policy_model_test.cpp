@@ -86,7 +86,8 @@ TEST_P(QueueModel, p2_a_used_block_goes_behind_the_others) {
     EXPECT_EQ(shelf.victims(), (Ids{2, 4, 5, 0, 1, 3}));
 }
 
-INSTANTIATE_TEST_SUITE_P(Policies, QueueModel, ::testing::Values(Policy::lru, Policy::fifo));
+INSTANTIATE_TEST_SUITE_P(Policies, QueueModel, ::testing::Values(Policy::lru, Policy::fifo),
+                         [](const auto& info) { return std::string(name_of(info.param)); });
 
 TEST(MultiLruModel, p3_counts_uses_at_insertion) {
     Shelf shelf({Policy::multi_lru}, chain_of_6);

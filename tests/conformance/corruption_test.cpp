@@ -77,6 +77,9 @@ Value corrupted(const Value& leaf) {
     if (const auto* number = leaf.as<std::uint64_t>()) {
         return *number + 1;
     }
+    if (const auto* real = leaf.as<double>()) {
+        return *real + 1;
+    }
     if (leaf.as<Array>() != nullptr) {
         return Array{std::uint64_t{0}};
     }

@@ -33,7 +33,7 @@ RawGuard RawList::pop_back() noexcept {
 }
 
 void RawList::append(RawList&& other) {
-    if (empty()) {
+    if (empty() && guards_.capacity() < other.size()) {
         std::swap(guards_, other.guards_);
         std::swap(head_, other.head_);
     } else {

@@ -146,7 +146,7 @@ void register_blocks(Store& store, std::span<RawGuard> guards, const Before& bef
     try {
         const Lock lock(store.mutex);
         // A candidate may take an inactive block of its hash out of the policy.
-        store.inactive.reserve(store.held() + guards.size());
+        store.inactive.reserve(store.held() + std::min(guards.size(), store.inactive.size()));
         before_entering();
         enter_store(store, guards);
         store.publish_sizes();

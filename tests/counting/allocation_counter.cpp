@@ -1,17 +1,28 @@
 // The operator new that counts and fails on demand. One per program; every other form of new ends
-// in one of these two.
+// in one of these two. Calls of malloc and its like from the program's own objects are counted as
+// well: the linker wraps them (see CMakeLists.txt).
 #include "allocation_counter.h"
+
+#include <malloc.h>
 
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
 #include <new>
 
+extern "C" {
+void* __real_malloc(std::size_t size);
+void* __real_calloc(std::size_t count, std::size_t size);
+void* __real_aligned_alloc(std::size_t alignment, std::size_t size);
+void __real_free(void* memory);
+}
+
 namespace {
 
 thread_local std::uint64_t allocations = 0;
 thread_local std::uint64_t releases = 0;
 thread_local std::uint64_t bytes = 0;
+thread_local std::int64_t live = 0;
 
 constexpr std::uint64_t no_limit = UINT64_MAX;
 thread_local std::uint64_t granted = no_limit;
@@ -29,17 +40,39 @@ void* counted(void* memory, std::size_t size) {
     }
     ++allocations;
     bytes += size;
+    live += static_cast<std::int64_t>(malloc_usable_size(memory));
     return memory;
 }
 
 void release(void* memory) noexcept {
     if (memory != nullptr) {
         ++releases;
-        std::free(memory);
+        live -= static_cast<std::int64_t>(malloc_usable_size(memory));
+        __real_free(memory);
     }
 }
 
+/// The same for calls that tell of a failure by null.
+void* counted_or_null(void* memory, std::size_t size) noexcept {
+    return memory == nullptr ? nullptr : counted(memory, size);
+}
+
 }  // namespace
+
+extern "C" {
+void* __wrap_malloc(std::size_t size) {
+    return counted_or_null(__real_malloc(size), size);
+}
+void* __wrap_calloc(std::size_t count, std::size_t size) {
+    return counted_or_null(__real_calloc(count, size), count * size);
+}
+void* __wrap_aligned_alloc(std::size_t alignment, std::size_t size) {
+    return counted_or_null(__real_aligned_alloc(alignment, size), size);
+}
+void __wrap_free(void* memory) {
+    release(memory);
+}
+}
 
 namespace kvbm_test {
 
@@ -52,6 +85,9 @@ std::uint64_t releases_count() noexcept {
 std::uint64_t allocated_bytes() noexcept {
     return bytes;
 }
+std::int64_t live_bytes() noexcept {
+    return live;
+}
 void grant_allocations(std::uint64_t count) noexcept {
     granted = count;
 }
@@ -63,14 +99,14 @@ void grant_all_allocations() noexcept {
 
 void* operator new(std::size_t size) {
     use_up_grant();
-    return counted(std::malloc(size == 0 ? 1 : size), size);
+    return counted(__real_malloc(size == 0 ? 1 : size), size);
 }
 
 void* operator new(std::size_t size, std::align_val_t alignment) {
     use_up_grant();
     const auto step = static_cast<std::size_t>(alignment);
     const std::size_t rounded = (size + step - 1) / step * step;
-    return counted(std::aligned_alloc(step, rounded == 0 ? step : rounded), size);
+    return counted(__real_aligned_alloc(step, rounded == 0 ? step : rounded), size);
 }
 
 void operator delete(void* memory) noexcept {

@@ -1,5 +1,6 @@
 // Counts what this thread asks of the heap, and lets it run out of memory on demand. A program that
-// includes this header also links allocation_counter.cpp, which replaces operator new.
+// includes this header also links allocation_counter.cpp, which replaces operator new and stands
+// before malloc.
 #pragma once
 
 #include <cstdint>
@@ -7,14 +8,18 @@
 
 namespace kvbm_test {
 
-/// Calls of any operator new on this thread since it started.
+/// Calls of any operator new, malloc, calloc or aligned_alloc on this thread since it started.
 std::uint64_t allocations_count() noexcept;
 
-/// Calls of any operator delete on this thread since it started, those of null left out.
+/// Calls of any operator delete or free on this thread since it started, those of null left out.
 std::uint64_t releases_count() noexcept;
 
-/// Bytes asked of operator new on this thread since it started.
+/// Bytes asked for by these calls on this thread since it started.
 std::uint64_t allocated_bytes() noexcept;
+
+/// Bytes that this thread took from the heap and has not given back, as the heap rounds them.
+/// Below zero when it gave back what others took.
+std::int64_t live_bytes() noexcept;
 
 /// Lets `count` more allocations of this thread succeed; the one after them fails, once.
 void grant_allocations(std::uint64_t count) noexcept;

@@ -26,7 +26,9 @@ module;
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <new>
 #include <span>
+#include <type_traits>
 #include <utility>
 
 module kvbm.registry:table;
@@ -64,8 +66,8 @@ class Core {
     Core(const Core&) = delete;
     Core& operator=(const Core&) = delete;
     ~Core() {
-        for (std::size_t k = 0; k < chunks_.size(); ++k) {
-            delete[] chunks_[k].load(std::memory_order_relaxed);
+        for (const auto& chunk : chunks_) {
+            ::operator delete(chunk.load(std::memory_order_relaxed), entry_alignment);
         }
     }
 
@@ -133,10 +135,8 @@ class Core {
     }
 
     Entry& entry_at(std::uint32_t index) const noexcept {
-        const std::uint32_t scaled = (index >> first_chunk_bits) + 1;
-        const auto chunk = static_cast<unsigned>(std::bit_width(scaled)) - 1;
-        const std::uint32_t chunk_first = ((std::uint32_t{1} << chunk) - 1) << first_chunk_bits;
-        return chunks_[chunk].load(std::memory_order_acquire)[index - chunk_first];
+        const auto chunk = static_cast<unsigned>(std::bit_width(index >> first_chunk_bits));
+        return chunks_[chunk].load(std::memory_order_acquire)[index - chunk_first(chunk)];
     }
 
     void reserve(std::size_t entries) {
@@ -200,7 +200,14 @@ class Core {
 
   private:
     static constexpr unsigned first_chunk_bits = 10;
-    static constexpr std::size_t chunk_count = 32 - first_chunk_bits;
+    static constexpr std::size_t chunk_count = 32 - first_chunk_bits + 1;
+    static constexpr std::align_val_t entry_alignment{alignof(Entry)};
+
+    /// The first number of a chunk. Chunks 0 and 1 have 1,024 entries, each later one as many as
+    /// all before it, so that a registry of a power of two is full.
+    static constexpr std::uint32_t chunk_first(unsigned chunk) noexcept {
+        return chunk == 0 ? 0 : std::uint32_t{1} << (first_chunk_bits + chunk - 1);
+    }
 
     void register_one(Registration& item) noexcept {
         const Probe probe = table_.probe(item.hash);
@@ -269,10 +276,17 @@ class Core {
     }
 
     Entry& take_free() noexcept {
+        --free_;
+        if (first_free_ == no_index) {
+            // Memory that was never an entry is not touched before it is needed, and costs nothing.
+            const std::uint32_t index = used_++;
+            Entry& entry = *new (&entry_at(index)) Entry;
+            entry.index = index;
+            return entry;
+        }
         Entry& entry = entry_at(first_free_);
         first_free_ =
             static_cast<std::uint32_t>(entry.tiers[0].exchange(0, std::memory_order_relaxed));
-        --free_;
         return entry;
     }
 
@@ -291,16 +305,13 @@ class Core {
 
     void add_chunk() {
         expects(chunks_used_ < chunk_count, "a registry holds fewer than 2^32 entries");
-        const std::size_t count = std::size_t{1} << (chunks_used_ + first_chunk_bits);
-        const auto first = static_cast<std::uint32_t>(count - (std::size_t{1} << first_chunk_bits));
-        Entry* entries = new Entry[count];
-        chunks_[chunks_used_].store(entries, std::memory_order_release);
+        static_assert(std::is_trivially_destructible_v<Entry>);
+        const std::size_t first_count = std::size_t{1} << first_chunk_bits;
+        const std::size_t count =
+            chunks_used_ == 0 ? first_count : first_count << (chunks_used_ - 1);
+        void* memory = ::operator new(count * sizeof(Entry), entry_alignment);
+        chunks_[chunks_used_].store(static_cast<Entry*>(memory), std::memory_order_release);
         ++chunks_used_;
-        for (std::size_t k = count; k-- > 0;) {
-            entries[k].index = first + static_cast<std::uint32_t>(k);
-            entries[k].tiers[0].store(first_free_, std::memory_order_relaxed);
-            first_free_ = entries[k].index;
-        }
         free_ += count;
     }
 
@@ -310,11 +321,12 @@ class Core {
     std::atomic<std::uint64_t> holders_{1};  // registry objects and live entries
     mutable core::SharedMutex mutex_;        // guards everything below
     TagIndex table_{TagIndex::load_per_bucket, draw_multiplier()};
-    std::array<std::atomic<Entry*>, chunk_count> chunks_{};  // chunk k has 1,024 * 2^k entries
+    std::array<std::atomic<Entry*>, chunk_count> chunks_{};
     std::size_t chunks_used_ = 0;
     std::size_t reserved_ = 0;
-    std::size_t free_ = 0;
-    std::uint32_t first_free_ = no_index;
+    std::size_t free_ = 0;                 // entries that were given back or never used
+    std::uint32_t used_ = 0;               // entries that were ever used
+    std::uint32_t first_free_ = no_index;  // of those that were given back
 };
 
 }  // namespace kvbm::detail::registry

@@ -1,4 +1,5 @@
-# find_package(kvbm [COMPONENTS replay]): kvbm::kvbm, and kvbm::replay if asked for.
+# find_package(kvbm [COMPONENTS replay testing]): kvbm::kvbm, and kvbm::replay, kvbm::testing if asked for. The header
+# <kvbm/testing/rapidcheck.hpp> of kvbm::testing needs RapidCheck, which the project that includes it finds and links.
 #
 # The module sources are compiled by the project that asks, so they follow its dialect: set CMAKE_CXX_STANDARD and
 # CMAKE_CXX_EXTENSIONS before find_package, and scan its own sources for imports (CMake 3.28 policies, Ninja).

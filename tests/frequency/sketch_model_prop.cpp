@@ -11,6 +11,8 @@
 #include <rapidcheck.h>
 #include <rapidcheck/gtest.h>
 
+#include <kvbm/testing/rapidcheck.hpp>
+
 import kvbm.frequency;
 import kvbm.testing;
 
@@ -18,45 +20,15 @@ namespace {
 
 using namespace kvbm::testing;
 
-rc::Gen<SketchOptions> arbitrary_options() {
-    return rc::gen::map(
-        rc::gen::tuple(rc::gen::element<std::size_t>(0, 1, 3, 4, 7, 10, 64, 100, 257, 1000),
-                       rc::gen::arbitrary<bool>(),
-                       rc::gen::maybe(rc::gen::inRange<std::uint32_t>(1, 300))),
-        [](const auto& drawn) {
-            const auto& [capacity, compat, sample] = drawn;
-            return SketchOptions{capacity,
-                                 compat ? kvbm::SketchLayout::compat : kvbm::SketchLayout::blocked,
-                                 sample ? std::optional(*sample) : std::nullopt};
-        });
-}
-
-rc::Gen<std::size_t> arbitrary_key() {
-    return rc::gen::inRange<std::size_t>(0, sketch_keys_count);
-}
-
-rc::Gen<SketchCommand> arbitrary_command() {
-    const auto times = rc::gen::inRange<std::size_t>(0, 20);
-    return rc::gen::oneOf(
-        rc::gen::map(rc::gen::pair(arbitrary_key(), times),
-                     [](auto p) -> SketchCommand { return SketchTouchNumber{p.first, p.second}; }),
-        rc::gen::map(rc::gen::pair(arbitrary_key(), times),
-                     [](auto p) -> SketchCommand { return SketchTouchHash{p.first, p.second}; }),
-        rc::gen::map(rc::gen::container<std::vector<std::size_t>>(arbitrary_key()),
-                     [](auto keys) -> SketchCommand { return SketchTouchAll{std::move(keys)}; }));
-}
-
 void fail_on(const std::optional<std::string>& difference) {
     if (difference) {
         RC_FAIL(*difference);
     }
 }
 
-RC_GTEST_PROP(TinyLfuSketch, agrees_with_a_plain_array, ()) {
-    const auto options = *arbitrary_options();
-    const auto script =
-        *rc::gen::resize(100, rc::gen::container<std::vector<SketchCommand>>(arbitrary_command()));
-    RC_LOG() << to_string(options) << "\n";
+RC_GTEST_PROP(TinyLfuSketch, agrees_with_a_plain_array, (const SketchOptions& options)) {
+    const auto script = *rc::gen::resize(
+        100, rc::gen::container<std::vector<SketchCommand>>(gen::sketch_command()));
     SketchHarness harness(options);
 
     for (const auto& command : script) {
@@ -69,7 +41,7 @@ RC_GTEST_PROP(TinyLfuSketch, agrees_with_a_plain_array, ()) {
 
 RC_GTEST_PROP(TinyLfuSketch, never_underestimates_before_a_decay, (bool compat)) {
     const auto keys =
-        *rc::gen::resize(400, rc::gen::container<std::vector<std::size_t>>(arbitrary_key()));
+        *rc::gen::resize(400, rc::gen::container<std::vector<std::size_t>>(gen::sketch_key()));
     kvbm::TinyLfuSketch sketch(64,
                                compat ? kvbm::SketchLayout::compat : kvbm::SketchLayout::blocked);
     std::map<std::size_t, std::uint32_t> counts;
@@ -89,7 +61,7 @@ RC_GTEST_PROP(TinyLfuSketch, touching_one_key_never_lowers_another, (bool compat
     kvbm::TinyLfuSketch sketch(1000,
                                compat ? kvbm::SketchLayout::compat : kvbm::SketchLayout::blocked);
     for (const std::size_t key :
-         *rc::gen::resize(200, rc::gen::container<std::vector<std::size_t>>(arbitrary_key()))) {
+         *rc::gen::resize(200, rc::gen::container<std::vector<std::size_t>>(gen::sketch_key()))) {
         std::vector<std::uint32_t> before;
         for (std::size_t other = 0; other < sketch_keys_count; ++other) {
             before.push_back(sketch.estimate(sketch_hash(other)));

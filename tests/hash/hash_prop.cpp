@@ -16,36 +16,15 @@
 #include <rapidcheck/gtest.h>
 #include <tl/expected.hpp>
 
+#include <kvbm/testing/rapidcheck.hpp>
+
 import kvbm.hash;
 import kvbm.testing;
 
 namespace {
 
 using namespace kvbm;
-
-rc::Gen<std::uint64_t> arbitrary_word() {
-    return rc::gen::oneOf(rc::gen::inRange<std::uint64_t>(0, 4), rc::gen::just(~std::uint64_t{0}),
-                          rc::gen::resize(rc::kNominalSize, rc::gen::arbitrary<std::uint64_t>()));
-}
-
-// Positions on both sides of each width, and any others.
-rc::Gen<std::uint64_t> arbitrary_position() {
-    const auto edge = rc::gen::map(
-        rc::gen::pair(rc::gen::element<std::uint64_t>(0x100, 0x10000, 0x1000000, 0x80000000),
-                      rc::gen::inRange<std::uint64_t>(0, 4)),
-        [](const auto& drawn) { return drawn.first + drawn.second - 2; });
-    return rc::gen::oneOf(edge, rc::gen::inRange<std::uint64_t>(0, 300),
-                          rc::gen::inRange<std::uint64_t>(0, 0x1000000), arbitrary_word());
-}
-
-rc::Gen<SequenceHash> arbitrary_hash() {
-    return rc::gen::map(
-        rc::gen::tuple(rc::gen::inRange<std::uint64_t>(0, 3), arbitrary_word(), arbitrary_word()),
-        [](const auto& drawn) {
-            const auto& [mode, high, low] = drawn;
-            return must(SequenceHash::from_bits(mode << 62 | high >> 2, low));
-        });
-}
+namespace gen = kvbm::testing::gen;
 
 void fail_on(const std::optional<std::string>& difference) {
     if (difference) {
@@ -54,15 +33,15 @@ void fail_on(const std::optional<std::string>& difference) {
 }
 
 RC_GTEST_PROP(PositionalHashes, pack_as_128_binary_digits_say, ()) {
-    const auto parent = *rc::gen::maybe(arbitrary_word());
+    const auto parent = *rc::gen::maybe(gen::word());
 
-    fail_on(kvbm::testing::check_packing(ChainHash{*arbitrary_word()},
+    fail_on(kvbm::testing::check_packing(ChainHash{*gen::word()},
                                          parent ? std::optional(ChainHash{*parent}) : std::nullopt,
-                                         BlockHash{*arbitrary_word()}, *arbitrary_position()));
+                                         BlockHash{*gen::word()}, *gen::position()));
 }
 
 RC_GTEST_PROP(SequenceHash, round_trips_through_bytes_text_and_fields, ()) {
-    fail_on(kvbm::testing::check_lineage_hash(*arbitrary_hash(), BlockHash{*arbitrary_word()}));
+    fail_on(kvbm::testing::check_lineage_hash(*gen::sequence_hash(), BlockHash{*gen::word()}));
 }
 
 RC_GTEST_PROP(SequenceHash, any_bytes_decode_or_give_an_error,
@@ -71,14 +50,14 @@ RC_GTEST_PROP(SequenceHash, any_bytes_decode_or_give_an_error,
 }
 
 RC_GTEST_PROP(SequenceHash, order_is_position_then_chain_then_number, ()) {
-    const auto a = *arbitrary_hash();
-    const auto b = *rc::gen::oneOf(arbitrary_hash(), rc::gen::just(a));
+    const auto a = *gen::sequence_hash();
+    const auto b = *rc::gen::oneOf(gen::sequence_hash(), rc::gen::just(a));
 
     fail_on(kvbm::testing::check_lineage_order(a, b));
 }
 
 RC_GTEST_PROP(SequenceHash, sorting_sorts_by_position, ()) {
-    auto hashes = *rc::gen::container<std::vector<SequenceHash>>(arbitrary_hash());
+    auto hashes = *rc::gen::container<std::vector<SequenceHash>>(gen::sequence_hash());
 
     std::sort(hashes.begin(), hashes.end());
 
@@ -87,7 +66,7 @@ RC_GTEST_PROP(SequenceHash, sorting_sorts_by_position, ()) {
 }
 
 RC_GTEST_PROP(SequenceHash, from_hex_reads_either_case_and_nothing_else, ()) {
-    const auto hash = *arbitrary_hash();
+    const auto hash = *gen::sequence_hash();
     std::string text = hash.to_hex();
     for (char& digit : text) {
         if (*rc::gen::arbitrary<bool>() && digit >= 'a') {
@@ -119,7 +98,7 @@ RC_GTEST_PROP(BulkForms, equal_the_single_calls,
     const auto size = *rc::gen::inRange<std::size_t>(1, 8);
     const auto parent = *rc::gen::oneOf(
         rc::gen::just(std::optional<SequenceHash>()),
-        rc::gen::map(arbitrary_hash(), [](SequenceHash hash) { return std::optional(hash); }));
+        rc::gen::map(gen::sequence_hash(), [](SequenceHash hash) { return std::optional(hash); }));
     std::vector<BlockHash> blocks(tokens.size() / size);
     std::vector<SequenceHash> hashes(blocks.size());
 
@@ -142,9 +121,9 @@ RC_GTEST_PROP(BulkForms, equal_the_single_calls,
 
 RC_GTEST_PROP(BlockBytes, other_runs_give_other_hashes, ()) {
     const auto tokens = *rc::gen::container<std::vector<Token>>(24, rc::gen::arbitrary<Token>());
-    const MultimodalRun run{*arbitrary_word(), *rc::gen::inRange<std::size_t>(0, 16),
+    const MultimodalRun run{*gen::word(), *rc::gen::inRange<std::size_t>(0, 16),
                             *rc::gen::inRange<std::size_t>(1, 8)};
-    const BlockHasher hasher(*arbitrary_word());
+    const BlockHasher hasher(*gen::word());
     const auto hash_with = [&](const MultimodalRun& one) {
         return hasher.block_hash(tokens, 0, std::span(&one, 1));
     };

@@ -11,6 +11,8 @@
 #include <rapidcheck/gtest.h>
 #include <tl/expected.hpp>
 
+#include <kvbm/testing/rapidcheck.hpp>
+
 import kvbm.sequence;
 import kvbm.testing;
 
@@ -162,8 +164,7 @@ TEST(ExternalBlockAssignments, const_calls_cost_nothing_that_is_counted) {
 RC_GTEST_PROP(ExternalBlockAssignments, any_script_costs_a_constant_times_its_length_P24, ()) {
     kvbm::testing::AssignmentHarness harness({.offsets = {0, 0}, .block_counts = {80, 4}});
     kvbm::testing::AssignmentModels models({.offsets = {0, 0}, .block_counts = {80, 4}});
-    const auto bytes = *rc::gen::resize(
-        300, rc::gen::container<std::vector<std::uint8_t>>(rc::gen::arbitrary<std::uint8_t>()));
+    const auto bytes = *kvbm::testing::gen::bytes_up_to(300);
     kvbm::testing::ByteReader reader(bytes);
     while (!reader.empty()) {
         const auto command = kvbm::testing::decode_assignment_command(reader);

@@ -14,6 +14,8 @@
 #include <rapidcheck/gtest.h>
 #include <tl/expected.hpp>
 
+#include <kvbm/testing/rapidcheck.hpp>
+
 import kvbm.sequence;
 import kvbm.testing;
 
@@ -26,18 +28,13 @@ using Ids = std::vector<BlockId>;
 
 const BlockSequence sequence = counting_sequence(60, 0, 1);
 
-std::size_t below(std::size_t n) {
-    return *rc::gen::inRange<std::size_t>(0, n);
-}
-
 // A tracker that a random script reached.
 ExternalBlockAssignments arbitrary_tracker() {
-    AssignmentOptions options{.offsets = {below(6), below(6)}, .block_counts = {60, 5}};
+    AssignmentOptions options{.offsets = {*gen::below(6), *gen::below(6)}, .block_counts = {60, 5}};
     options.block_size = 1;
     AssignmentHarness harness(options);
     AssignmentModels models(options);
-    const auto bytes = *rc::gen::resize(
-        200, rc::gen::container<std::vector<std::uint8_t>>(rc::gen::arbitrary<std::uint8_t>()));
+    const auto bytes = *gen::bytes_up_to(200);
     ByteReader reader(bytes);
     while (!reader.empty()) {
         const auto command = decode_assignment_command(reader);
@@ -75,7 +72,7 @@ Ids arbitrary_new_ids(const ExternalBlockAssignments& tracker) {
 }
 
 std::span<const TokenBlock> arbitrary_prefix() {
-    return sequence.blocks().first(below(61));
+    return sequence.blocks().first(*gen::below(61));
 }
 
 Ids joined(Ids first, const Ids& second) {
@@ -110,7 +107,7 @@ RC_GTEST_PROP(ExternalBlockAssignments, assign_equals_stage_then_commit_P1, ()) 
 RC_GTEST_PROP(ExternalBlockAssignments, lists_may_be_given_in_parts_or_repeated_whole_P2_I8, ()) {
     const auto tracker = arbitrary_tracker();
     const auto all = arbitrary_new_ids(tracker);
-    const auto cut = all.begin() + static_cast<std::ptrdiff_t>(below(all.size() + 1));
+    const auto cut = all.begin() + static_cast<std::ptrdiff_t>(*gen::below(all.size() + 1));
     const Ids xs(all.begin(), cut);
     const Ids ys(cut, all.end());
 
@@ -148,7 +145,7 @@ RC_GTEST_PROP(ExternalBlockAssignments, staging_a_prefix_first_makes_no_differen
     auto in_two_steps = tracker;
     auto at_once = tracker;
 
-    must(in_two_steps.stage_pending(blocks.first(below(blocks.size() + 1))));
+    must(in_two_steps.stage_pending(blocks.first(*gen::below(blocks.size() + 1))));
     must(in_two_steps.stage_pending(blocks));
     must(at_once.stage_pending(blocks));
 
@@ -182,10 +179,10 @@ RC_GTEST_PROP(ExternalBlockAssignments, committing_twice_equals_once_P6, ()) {
 }
 
 RC_GTEST_PROP(ExternalBlockAssignments, all_three_ranges_shift_with_the_offset_P7, ()) {
-    const std::size_t assigned = below(8);
-    const std::size_t staged = below(8);
-    const std::size_t pending = below(8);
-    const std::size_t delta = below(30);
+    const std::size_t assigned = *gen::below(8);
+    const std::size_t staged = *gen::below(8);
+    const std::size_t pending = *gen::below(8);
+    const std::size_t delta = *gen::below(30);
     const auto make = [&](std::size_t offset) {
         Ids ids(assigned + staged + pending);
         std::iota(ids.begin(), ids.end(), BlockId{0});
@@ -259,7 +256,7 @@ RC_GTEST_PROP(ExternalBlockAssignments, one_inserted_fault_is_named_and_changes_
     const auto before = tracker;
     auto ids = arbitrary_new_ids(tracker);
     RC_PRE(!ids.empty());
-    const std::size_t at = below(ids.size());
+    const std::size_t at = *gen::below(ids.size());
 
     auto repeated = ids;
     repeated.push_back(ids[at]);
@@ -281,7 +278,7 @@ RC_GTEST_PROP(ExternalBlockAssignments, a_hash_one_position_off_is_named_P14_I9,
     auto tracker = arbitrary_tracker();
     RC_PRE(tracker.unassigned_count() > 0u && tracker.next_position() < 59u);
     const std::size_t first = tracker.next_position();
-    const std::size_t at = below(std::min(tracker.unassigned_count(), 59 - first));
+    const std::size_t at = *gen::below(std::min(tracker.unassigned_count(), 59 - first));
     const auto known = sequence.all_sequence_hashes();
     std::vector<SequenceHash> hashes(known.begin(), known.end());
     std::swap(hashes[first + at], hashes[first + at + 1]);

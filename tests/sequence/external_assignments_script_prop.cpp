@@ -13,12 +13,15 @@
 #include <rapidcheck/gtest.h>
 #include <tl/expected.hpp>
 
+#include <kvbm/testing/rapidcheck.hpp>
+
 import kvbm.sequence;
 import kvbm.testing;
 
 namespace {
 
 using namespace kvbm;
+namespace gen = kvbm::testing::gen;
 using kvbm::testing::counting_sequence;
 using kvbm::testing::ids_of;
 using kvbm::testing::row_ids;
@@ -36,13 +39,12 @@ struct Call {
 using Script = std::vector<Call>;
 
 Script arbitrary_script() {
-    const auto id =
-        rc::gen::map(rc::gen::inRange<std::size_t>(0, 48), kvbm::testing::assignment_id);
     return *rc::gen::resize(
-        60, rc::gen::container<Script>(rc::gen::build<Call>(
-                rc::gen::set(&Call::kind, rc::gen::inRange(0, 6)),
-                rc::gen::set(&Call::ids, rc::gen::resize(8, rc::gen::container<Ids>(id))),
-                rc::gen::set(&Call::count, rc::gen::inRange<std::size_t>(0, 40)))));
+        60,
+        rc::gen::container<Script>(rc::gen::build<Call>(
+            rc::gen::set(&Call::kind, rc::gen::inRange(0, 6)),
+            rc::gen::set(&Call::ids, rc::gen::resize(8, rc::gen::container<Ids>(gen::block_id()))),
+            rc::gen::set(&Call::count, rc::gen::inRange<std::size_t>(0, 40)))));
 }
 
 // What a script shows of itself while it runs: the error of each failing call.

@@ -17,11 +17,14 @@
 #include <rapidcheck/gtest.h>
 #include <tl/expected.hpp>
 
+#include <kvbm/testing/rapidcheck.hpp>
+
 import kvbm.tokens;
 
 namespace {
 
 using namespace kvbm;
+namespace gen = kvbm::testing::gen;
 using Tokens = std::vector<Token>;
 using Runs = std::vector<MultimodalRun>;
 
@@ -31,11 +34,6 @@ struct Shape {
     Tokens tokens;
 };
 
-rc::Gen<SaltHash> arbitrary_salt() {
-    return rc::gen::oneOf(rc::gen::element<SaltHash>(0, 1337, std::numeric_limits<SaltHash>::max()),
-                          rc::gen::arbitrary<SaltHash>());
-}
-
 // Lengths at and beside the edges of up to six blocks.
 std::size_t some_length(std::size_t block_size) {
     const auto blocks = *rc::gen::inRange<std::size_t>(0, 6);
@@ -43,31 +41,12 @@ std::size_t some_length(std::size_t block_size) {
     return blocks * block_size + std::min(beside, block_size - 1);
 }
 
-// Few token values, so that equal blocks occur.
-Tokens some_tokens(std::size_t count) {
-    return *rc::gen::container<Tokens>(
-        count, rc::gen::oneOf(rc::gen::inRange<Token>(0, 3), rc::gen::arbitrary<Token>(),
-                              rc::gen::just(std::numeric_limits<Token>::max())));
-}
-
 Shape some_shape() {
     Shape shape;
     shape.block_size = *rc::gen::element<std::size_t>(1, 2, 3, 4, 5, 16, 61);
-    shape.salt = *arbitrary_salt();
-    shape.tokens = some_tokens(some_length(shape.block_size));
+    shape.salt = *gen::salt();
+    shape.tokens = *gen::tokens(some_length(shape.block_size));
     return shape;
-}
-
-Runs some_runs(std::size_t slots_count) {
-    Runs runs;
-    std::size_t offset = *rc::gen::inRange<std::size_t>(0, 6);
-    while (offset < slots_count) {
-        const auto length =
-            *rc::gen::inRange<std::size_t>(1, std::min<std::size_t>(slots_count - offset, 12) + 1);
-        runs.push_back({*rc::gen::inRange<std::uint64_t>(0, 3), offset, length});
-        offset += length + *rc::gen::inRange<std::size_t>(0, 20);
-    }
-    return runs;
 }
 
 Tokens with_zero_at_placeholders(Tokens tokens, const Runs& runs) {
@@ -111,7 +90,7 @@ RC_GTEST_PROP(TokenBlockSequence, any_cutting_gives_what_one_create_gives, ()) {
 
 RC_GTEST_PROP(TokenBlockSequence, any_cutting_with_runs_gives_what_one_create_gives, ()) {
     auto shape = some_shape();
-    const auto runs = some_runs(shape.tokens.size());
+    const auto runs = *gen::runs(shape.tokens.size());
     shape.tokens = with_zero_at_placeholders(shape.tokens, runs);
     TokenBlockSequence pieces({}, shape.block_size, shape.salt);
     std::size_t done = 0;
@@ -145,7 +124,7 @@ RC_GTEST_PROP(TokenBlockSequence, truncate_leaves_what_create_of_the_prefix_give
 
 RC_GTEST_PROP(TokenBlockSequence, extend_then_unwind_is_identity, ()) {
     const auto shape = some_shape();
-    const auto more = some_tokens(some_length(shape.block_size));
+    const auto more = *gen::tokens(some_length(shape.block_size));
     TokenBlockSequence sequence(shape.tokens, shape.block_size, shape.salt);
     const auto before = sequence;
 
@@ -183,7 +162,7 @@ RC_GTEST_PROP(TokenBlockSequence, common_prefix_shares_exactly_its_full_blocks, 
     const auto common = *rc::gen::inRange<std::size_t>(0, shape.tokens.size() + 1);
     auto others =
         Tokens(shape.tokens.begin(), shape.tokens.begin() + static_cast<std::ptrdiff_t>(common));
-    const auto rest = some_tokens(some_length(shape.block_size));
+    const auto rest = *gen::tokens(some_length(shape.block_size));
     others.insert(others.end(), rest.begin(), rest.end());
     const TokenBlockSequence a(shape.tokens, shape.block_size, shape.salt);
     const TokenBlockSequence b(others, shape.block_size, shape.salt);
@@ -201,7 +180,7 @@ RC_GTEST_PROP(TokenBlockSequence, common_prefix_shares_exactly_its_full_blocks, 
 
 RC_GTEST_PROP(TokenBlockSequence, another_salt_shares_no_hash, ()) {
     const auto shape = some_shape();
-    const auto other_salt = *rc::gen::distinctFrom(arbitrary_salt(), shape.salt);
+    const auto other_salt = *rc::gen::distinctFrom(gen::salt(), shape.salt);
     std::set<SequenceHash> seen;
     for (const auto& block :
          TokenBlockSequence(shape.tokens, shape.block_size, shape.salt).blocks()) {
@@ -226,7 +205,7 @@ RC_GTEST_PROP(TokenBlockSequence, another_salt_shares_no_hash, ()) {
 
 RC_GTEST_PROP(TokenBlockSequence, blocks_form_a_chain_that_their_hashes_rebuild, ()) {
     const auto shape = some_shape();
-    const auto runs = some_runs(shape.tokens.size());
+    const auto runs = *gen::runs(shape.tokens.size());
     const auto sequence = must(TokenBlockSequence::create_with_runs(
         shape.tokens, *rc::gen::element(Runs{}, runs), shape.block_size, shape.salt));
 
@@ -264,7 +243,7 @@ RC_GTEST_PROP(TokenBlockSequence, changed_token_changes_its_block_and_every_late
 
 RC_GTEST_PROP(TokenBlockSequence, blocks_without_a_run_hash_as_text, ()) {
     const auto shape = some_shape();
-    const auto runs = some_runs(shape.tokens.size());
+    const auto runs = *gen::runs(shape.tokens.size());
     const TokenBlockSequence text(shape.tokens, shape.block_size, shape.salt);
 
     const auto mixed = must(
@@ -279,7 +258,7 @@ RC_GTEST_PROP(TokenBlockSequence, blocks_without_a_run_hash_as_text, ()) {
 
 RC_GTEST_PROP(TokenBlockSequence, ids_at_placeholders_and_order_of_runs_never_matter, ()) {
     const auto shape = some_shape();
-    auto runs = some_runs(shape.tokens.size());
+    auto runs = *gen::runs(shape.tokens.size());
     const auto sequence = must(
         TokenBlockSequence::create_with_runs(shape.tokens, runs, shape.block_size, shape.salt));
     const auto other_ids = with_zero_at_placeholders(shape.tokens, runs);
@@ -294,7 +273,7 @@ RC_GTEST_PROP(TokenBlockSequence, ids_at_placeholders_and_order_of_runs_never_ma
 
 RC_GTEST_PROP(TokenBlockSequence, moved_run_or_other_object_changes_its_blocks, ()) {
     auto shape = some_shape();
-    shape.tokens = some_tokens(3 * shape.block_size);
+    shape.tokens = *gen::tokens(3 * shape.block_size);
     const MultimodalRun run{*rc::gen::arbitrary<std::uint64_t>(),
                             *rc::gen::inRange<std::size_t>(0, 2 * shape.block_size), 1};
     const auto first_hash_with = [&](const MultimodalRun& one) {
@@ -313,7 +292,7 @@ RC_GTEST_PROP(TokenBlockSequence, moved_run_or_other_object_changes_its_blocks, 
 
 RC_GTEST_PROP(TokenBlockSequence, failed_calls_change_nothing, ()) {
     const auto shape = some_shape();
-    const auto runs = *rc::gen::element(Runs{}, some_runs(shape.tokens.size()));
+    const auto runs = *rc::gen::element(Runs{}, *gen::runs(shape.tokens.size()));
     auto sequence = must(
         TokenBlockSequence::create_with_runs(shape.tokens, runs, shape.block_size, shape.salt));
     const auto before = sequence;

@@ -97,6 +97,19 @@ function(kvbm_add_fuzzer name)
   set_property(DIRECTORY APPEND PROPERTY kvbm_registered_fuzzers ${name}.cpp)
 endfunction()
 
+# kvbm_add_canary(name input): a fuzzer with a bug of its own. `input` must be reported, whoever runs it; libFuzzer must
+# also find one itself.
+function(kvbm_add_canary name input)
+  kvbm_add_fuzzer(${name})
+  set(find_canary ${CMAKE_CURRENT_SOURCE_DIR}/find_canary $<TARGET_FILE:${name}>)
+  add_test(NAME canary.is_reported COMMAND ${find_canary} ${CMAKE_CURRENT_SOURCE_DIR}/${input})
+  set_tests_properties(canary.is_reported PROPERTIES LABELS replay)
+  if(KVBM_LIBFUZZER)
+    add_test(NAME canary.is_found COMMAND ${find_canary})
+    set_tests_properties(canary.is_found PROPERTIES LABELS replay RUN_SERIAL ON)
+  endif()
+endfunction()
+
 # What is on disk and in no list fails the configure step. Called by the root, when both directories are done.
 function(kvbm_check_all_registered)
   if(KVBM_BUILD_FUZZERS)

@@ -5,10 +5,8 @@
 #include <cstdint>
 #include <map>
 #include <optional>
-#include <ostream>
 #include <random>
 #include <string>
-#include <type_traits>
 #include <variant>
 #include <vector>
 
@@ -17,62 +15,19 @@
 #include <rapidcheck/gtest.h>
 #include <tl/expected.hpp>
 
+#include <kvbm/testing/rapidcheck.hpp>
+
 import kvbm.request;
 import kvbm.testing;
 
 namespace {
 
 using namespace kvbm::testing::requests;
+namespace gen = kvbm::testing::gen;
 
-struct DrawField {
-    void operator()(std::size_t& value, std::size_t limit) const {
-        value = *rc::gen::resize(100, rc::gen::inRange<std::size_t>(0, limit));
-    }
-    void operator()(bool& value, std::size_t) const { value = *rc::gen::arbitrary<bool>(); }
-};
-
-template <class Kind>
-Command draw() {
-    Kind command;
-    command.fields(command, DrawField{});
-    return command;
-}
-
-// Most steps go on with a request, so that scripts reach deep states; the others try any call in
-// them.
-Command draw_command() {
-    return []<class... Kind>(std::type_identity<std::variant<Kind...>>) {
-        std::vector<Command (*)()> draws(2 * sizeof...(Kind), &draw<Advance>);
-        (draws.push_back(&draw<Kind>), ...);
-        return draws[*rc::gen::inRange<std::size_t>(0, draws.size())]();
-    }(std::type_identity<Command>{});
-}
-
-Options draw_options() {
-    Options options;
-    options.block_count = *rc::gen::element<std::size_t>(1, 2, 3, 5, 8, 12, 20, 64);
-    options.block_size = *rc::gen::element<std::size_t>(1, 2, 4, 8);
-    options.reject = *rc::gen::arbitrary<bool>();
-    options.eviction = static_cast<Options::Eviction>(*rc::gen::inRange(0, 4));
-    return options;
-}
-
-std::vector<Command> draw_script() {
-    return *rc::gen::scale(2.5, rc::gen::container<std::vector<Command>>(
-                                    rc::gen::exec([] { return draw_command(); })));
-}
-
-void show(const Options& options, const std::vector<Command>& script) {
-    RC_LOG() << to_string(options) << "\n";
-    for (const Command& command : script) {
-        RC_LOG() << to_string(command) << "\n";
-    }
-}
-
-RC_GTEST_PROP(SchedulableSequence, agrees_with_its_naive_twin, ()) {
-    const auto options = draw_options();
-    const auto script = draw_script();
-    show(options, script);
+RC_GTEST_PROP(SchedulableSequence, agrees_with_its_naive_twin, (const Options& options)) {
+    const auto script =
+        *rc::gen::scale(2.5, rc::gen::container<std::vector<Command>>(gen::request_command()));
     Harness harness(options);
 
     for (const Command& command : script) {
@@ -86,9 +41,7 @@ RC_GTEST_PROP(SchedulableSequence, agrees_with_its_naive_twin, ()) {
     }
 }
 
-RC_GTEST_PROP(RequestCommand, line_of_a_script_is_parsed_back, ()) {
-    const auto command = draw_command();
-
+RC_GTEST_PROP(RequestCommand, line_of_a_script_is_parsed_back, (const Command& command)) {
     const auto parsed = parse_command(to_string(command));
 
     RC_ASSERT(parsed.has_value());

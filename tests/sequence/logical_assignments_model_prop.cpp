@@ -7,7 +7,6 @@
 #include <optional>
 #include <random>
 #include <string>
-#include <type_traits>
 #include <variant>
 #include <vector>
 
@@ -16,61 +15,22 @@
 #include <rapidcheck/gtest.h>
 #include <tl/expected.hpp>
 
+#include <kvbm/testing/rapidcheck.hpp>
+
 import kvbm.sequence;
 import kvbm.testing;
 
 namespace {
 
 using namespace kvbm::testing::logical;
-using kvbm::Positions;
+namespace gen = kvbm::testing::gen;
 
-struct DrawField {
-    void operator()(std::size_t& value, std::size_t limit) const {
-        value = *rc::gen::resize(100, rc::gen::inRange<std::size_t>(0, limit));
-    }
-    void operator()(bool& value, std::size_t) const { value = *rc::gen::arbitrary<bool>(); }
-};
-
-template <class Kind>
-Command draw() {
-    Kind command;
-    command.fields(command, DrawField{});
-    return command;
-}
-
-// The ways into full rows are drawn more often.
-Command draw_command() {
-    return []<class... Kind>(std::type_identity<std::variant<Kind...>>) {
-        std::vector<Command (*)()> draws{&draw<Allocate>,     &draw<Allocate>,
-                                         &draw<ExtendBlocks>, &draw<ExtendBlocks>,
-                                         &draw<StageWhole>,   &draw<StageWhole>};
-        (draws.push_back(&draw<Kind>), ...);
-        return draws[*rc::gen::inRange<std::size_t>(0, draws.size())]();
-    }(std::type_identity<Command>{});
-}
-
-Options draw_options() {
-    Options options;
-    options.block_count = *rc::gen::element<std::size_t>(2, 5, 12, 40);
-    options.reject = *rc::gen::arbitrary<bool>();
-    options.positions =
-        *rc::gen::weightedElement<Positions>({{3, Positions::checked}, {1, Positions::free}});
-    options.offsets = {*rc::gen::weightedElement<std::size_t>({{2, 0}, {1, 2}}),
-                       *rc::gen::weightedElement<std::size_t>({{2, 0}, {1, 3}})};
-    options.sequence_blocks = {*rc::gen::inRange<std::size_t>(0, 24),
-                               *rc::gen::inRange<std::size_t>(0, 24)};
-    return options;
-}
-
-RC_GTEST_PROP(LogicalBlockAssignments, agrees_with_its_naive_twin, ()) {
-    const auto options = draw_options();
-    RC_LOG() << to_string(options) << "\n";
-    const auto script = *rc::gen::scale(2.0, rc::gen::container<std::vector<Command>>(
-                                                 rc::gen::exec([] { return draw_command(); })));
+RC_GTEST_PROP(LogicalBlockAssignments, agrees_with_its_naive_twin, (const Options& options)) {
+    const auto script =
+        *rc::gen::scale(2.0, rc::gen::container<std::vector<Command>>(gen::logical_command()));
     Harness harness(options);
 
     for (const Command& command : script) {
-        RC_LOG() << to_string(command) << "\n";
         if (const auto difference = harness.run(command)) {
             RC_FAIL(*difference);
         }
@@ -81,9 +41,7 @@ RC_GTEST_PROP(LogicalBlockAssignments, agrees_with_its_naive_twin, ()) {
     }
 }
 
-RC_GTEST_PROP(LogicalCommand, line_of_a_script_is_parsed_back, ()) {
-    const auto command = draw_command();
-
+RC_GTEST_PROP(LogicalCommand, line_of_a_script_is_parsed_back, (const Command& command)) {
     const auto parsed = parse_command(to_string(command));
 
     RC_ASSERT(parsed.has_value());

@@ -7,14 +7,16 @@
 //!   const auto prompt = *kvbm::testing::gen::tokens_up_to(40);                   by name
 //!
 //! No include may follow an import, so this one stands behind all others. Commands are made field
-//! by field and print as a line of a script, so that failures shrink to something readable. Link
-//! kvbm::testing and RapidCheck; the modules themselves know no test library.
+//! by field and print as a line of a script, so that failures shrink to something readable. What
+//! has options and commands here has an rc::Arbitrary. Link kvbm::testing and RapidCheck; the
+//! modules themselves know no test library.
 #pragma once
 
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <numeric>
 #include <optional>
 #include <ostream>
 #include <string>
@@ -68,6 +70,51 @@ rc::Gen<Options> decoded(Options (*decode)(ByteReader&)) {
         ByteReader reader(bytes);
         return decode(reader);
     });
+}
+
+// --- commands of any alphabet ---
+
+/// A command of an alphabet, from the values of its fields in order.
+template <class Alphabet, class Command, class... Field>
+rc::Gen<Alphabet> command(rc::Gen<Field>... fields) {
+    return rc::gen::map(
+        rc::gen::tuple(std::move(fields)...), [](const std::tuple<Field...>& drawn) -> Alphabet {
+            return std::apply([](const Field&... field) { return Command{field...}; }, drawn);
+        });
+}
+
+/// Draws the values that `fields` of a command names, one by one. A list of numbers is drawn number
+/// by number or as a run, which is what the neighbours of a chain are.
+struct DrawField {
+    void operator()(std::size_t& value, std::size_t limit) const { value = *below(limit); }
+    void operator()(bool& value, std::size_t) const { value = *rc::gen::arbitrary<bool>(); }
+    void operator()(std::vector<std::size_t>& values, std::size_t limit) const {
+        const std::size_t values_count = *below(pool_hashes_max + 1);
+        if (*rc::gen::arbitrary<bool>()) {
+            values = *rc::gen::container<std::vector<std::size_t>>(values_count, below(limit));
+            return;
+        }
+        values.resize(values_count);
+        std::iota(values.begin(), values.end(), *below(limit));
+    }
+};
+
+/// A command of one kind that has `fields`.
+template <class Alphabet, class Command>
+rc::Gen<Alphabet> command_of() {
+    return rc::gen::exec([]() -> Alphabet {
+        Command drawn;
+        drawn.fields(drawn, DrawField{});
+        return drawn;
+    });
+}
+
+/// A command of an alphabet whose commands have `fields`, each kind as often as another.
+template <class Alphabet>
+rc::Gen<Alphabet> any_command() {
+    return []<class... Command>(std::type_identity<std::variant<Command...>>) {
+        return rc::gen::oneOf(command_of<Alphabet, Command>()...);
+    }(std::type_identity<Alphabet>{});
 }
 
 // --- tokens ---
@@ -169,15 +216,6 @@ inline rc::Gen<TokenOptions> token_options() {
         options.runs = *unchecked_runs(options.tokens.size());
         return options;
     });
-}
-
-/// A command of an alphabet, from the values of its fields in order.
-template <class Alphabet, class Command, class... Field>
-rc::Gen<Alphabet> command(rc::Gen<Field>... fields) {
-    return rc::gen::map(
-        rc::gen::tuple(std::move(fields)...), [](const std::tuple<Field...>& drawn) -> Alphabet {
-            return std::apply([](const Field&... field) { return Command{field...}; }, drawn);
-        });
 }
 
 inline rc::Gen<TokenCommand> token_command() {
@@ -297,43 +335,61 @@ inline rc::Gen<PoolOptions> pool_options() {
     return decoded(decode_pool_options);
 }
 
-/// Draws the fields of a command one by one.
-struct DrawField {
-    void operator()(std::size_t& value, std::size_t limit) const { value = *below(limit); }
-    void operator()(bool& value, std::size_t) const { value = *rc::gen::arbitrary<bool>(); }
-    void operator()(std::vector<std::size_t>& values, std::size_t limit) const {
-        const std::size_t values_count = *below(pool_hashes_max + 1);
-        values = *rc::gen::container<std::vector<std::size_t>>(values_count, below(limit));
-    }
-};
-
-/// The ways into the deeper states are drawn more often.
-template <class Command>
-constexpr std::size_t weight_of() {
-    if constexpr (std::is_same_v<Command, Allocate> || std::is_same_v<Command, StageAll> ||
-                  std::is_same_v<Command, Register>) {
-        return 6;
-    } else if constexpr (std::is_same_v<Command, Match> || std::is_same_v<Command, Drop>) {
-        return 3;
-    }
-    return 1;
-}
-
-template <class Command>
-PoolCommand draw() {
-    Command drawn;
-    drawn.fields(drawn, DrawField{});
-    return drawn;
-}
-
 inline rc::Gen<PoolCommand> pool_command() {
+    return any_command<PoolCommand>();
+}
+
+inline rc::Gen<PolicyOptions> policy_options() {
+    return decoded(decode_policy_options);
+}
+
+inline rc::Gen<PolicyCommand> policy_command() {
+    return decoded(decode_policy_command);
+}
+
+// --- scripts on trackers of guards, and on requests ---
+
+inline rc::Gen<logical::Options> logical_options() {
     return rc::gen::exec([] {
-        return []<class... C>(std::type_identity<std::variant<C...>>) {
-            std::vector<PoolCommand (*)()> draws;
-            (draws.insert(draws.end(), weight_of<C>(), &draw<C>), ...);
-            return draws[*below(draws.size())]();
-        }(std::type_identity<PoolCommand>{});
+        logical::Options options;
+        options.block_count = *rc::gen::element<std::size_t>(2, 5, 12, 40);
+        options.reject = *rc::gen::arbitrary<bool>();
+        options.positions =
+            *rc::gen::weightedElement<Positions>({{3, Positions::checked}, {1, Positions::free}});
+        options.offsets = {*rc::gen::weightedElement<std::size_t>({{2, 0}, {1, 2}}),
+                           *rc::gen::weightedElement<std::size_t>({{2, 0}, {1, 3}})};
+        options.sequence_blocks = {*below(24), *below(24)};
+        return options;
     });
+}
+
+/// The ways into full rows are drawn more often.
+inline rc::Gen<logical::Command> logical_command() {
+    using logical::Command;
+    return rc::gen::weightedOneOf<Command>({{1, command_of<Command, logical::Allocate>()},
+                                            {1, command_of<Command, logical::ExtendBlocks>()},
+                                            {1, command_of<Command, logical::StageWhole>()},
+                                            {8, any_command<Command>()}});
+}
+
+inline rc::Gen<requests::Options> request_options() {
+    return rc::gen::exec([] {
+        requests::Options options;
+        options.block_count = *rc::gen::element<std::size_t>(1, 2, 3, 5, 8, 12, 20, 64);
+        options.block_size = *rc::gen::element<std::size_t>(1, 2, 4, 8);
+        options.reject = *rc::gen::arbitrary<bool>();
+        using Eviction = requests::Options::Eviction;
+        options.eviction = *rc::gen::element(Eviction::lru, Eviction::fifo, Eviction::lineage_tick,
+                                             Eviction::lineage_fifo);
+        return options;
+    });
+}
+
+/// Most commands go on with a request, so that scripts reach deep states.
+inline rc::Gen<requests::Command> request_command() {
+    using requests::Command;
+    return rc::gen::weightedOneOf<Command>(
+        {{2, command_of<Command, requests::Advance>()}, {1, any_command<Command>()}});
 }
 
 }  // namespace kvbm::testing::gen
@@ -348,88 +404,130 @@ inline void showValue(const MultimodalRun& run, std::ostream& os) {
 
 namespace kvbm::testing {
 
-inline void showValue(const TokenOptions& options, std::ostream& os) {
-    os << to_string(options);
+inline std::string to_string(const AssignmentOptions& options) {
+    return "offsets " + std::to_string(options.offsets[0]) + " and " +
+           std::to_string(options.offsets[1]) + ", sequences of " +
+           std::to_string(options.block_counts[0]) + " and " +
+           std::to_string(options.block_counts[1]) + " blocks of " +
+           std::to_string(options.block_size) + " tokens";
 }
-inline void showValue(const TokenCommand& command, std::ostream& os) {
-    os << to_string(command);
+
+inline void showValue(const TokenOptions& shown, std::ostream& os) {
+    os << to_string(shown);
 }
-inline void showValue(const AssignmentOptions& options, std::ostream& os) {
-    os << "offsets " << options.offsets[0] << " and " << options.offsets[1] << ", sequences of "
-       << options.block_counts[0] << " and " << options.block_counts[1] << " blocks of "
-       << options.block_size << " tokens";
+inline void showValue(const TokenCommand& shown, std::ostream& os) {
+    os << to_string(shown);
 }
-inline void showValue(const AssignmentCommand& command, std::ostream& os) {
-    os << to_string(command);
+inline void showValue(const AssignmentOptions& shown, std::ostream& os) {
+    os << to_string(shown);
 }
-inline void showValue(const SketchOptions& options, std::ostream& os) {
-    os << to_string(options);
+inline void showValue(const AssignmentCommand& shown, std::ostream& os) {
+    os << to_string(shown);
 }
-inline void showValue(const SketchCommand& command, std::ostream& os) {
-    os << to_string(command);
+inline void showValue(const SketchOptions& shown, std::ostream& os) {
+    os << to_string(shown);
 }
-inline void showValue(const PoolOptions& options, std::ostream& os) {
-    os << to_string(options);
+inline void showValue(const SketchCommand& shown, std::ostream& os) {
+    os << to_string(shown);
 }
-inline void showValue(const PoolCommand& command, std::ostream& os) {
-    os << to_string(command);
+inline void showValue(const PoolOptions& shown, std::ostream& os) {
+    os << to_string(shown);
+}
+inline void showValue(const PoolCommand& shown, std::ostream& os) {
+    os << to_string(shown);
+}
+inline void showValue(const PolicyOptions& shown, std::ostream& os) {
+    os << to_string(shown);
+}
+inline void showValue(const PolicyCommand& shown, std::ostream& os) {
+    os << to_string(shown);
 }
 
 }  // namespace kvbm::testing
+
+namespace kvbm::testing::logical {
+
+inline void showValue(const Options& shown, std::ostream& os) {
+    os << to_string(shown);
+}
+inline void showValue(const Command& shown, std::ostream& os) {
+    os << to_string(shown);
+}
+
+}  // namespace kvbm::testing::logical
+
+namespace kvbm::testing::requests {
+
+inline void showValue(const Options& shown, std::ostream& os) {
+    os << to_string(shown);
+}
+inline void showValue(const Command& shown, std::ostream& os) {
+    os << to_string(shown);
+}
+
+}  // namespace kvbm::testing::requests
 
 namespace rc {
 
 template <>
 struct Arbitrary<kvbm::SequenceHash> {
-    static Gen<kvbm::SequenceHash> arbitrary() { return kvbm::testing::gen::sequence_hash(); }
+    static auto arbitrary() { return kvbm::testing::gen::sequence_hash(); }
 };
 template <>
 struct Arbitrary<kvbm::testing::TokenOptions> {
-    static Gen<kvbm::testing::TokenOptions> arbitrary() {
-        return kvbm::testing::gen::token_options();
-    }
+    static auto arbitrary() { return kvbm::testing::gen::token_options(); }
 };
 template <>
 struct Arbitrary<kvbm::testing::TokenCommand> {
-    static Gen<kvbm::testing::TokenCommand> arbitrary() {
-        return kvbm::testing::gen::token_command();
-    }
+    static auto arbitrary() { return kvbm::testing::gen::token_command(); }
 };
 template <>
 struct Arbitrary<kvbm::testing::AssignmentOptions> {
-    static Gen<kvbm::testing::AssignmentOptions> arbitrary() {
-        return kvbm::testing::gen::assignment_options();
-    }
+    static auto arbitrary() { return kvbm::testing::gen::assignment_options(); }
 };
 template <>
 struct Arbitrary<kvbm::testing::AssignmentCommand> {
-    static Gen<kvbm::testing::AssignmentCommand> arbitrary() {
-        return kvbm::testing::gen::assignment_command();
-    }
+    static auto arbitrary() { return kvbm::testing::gen::assignment_command(); }
 };
 template <>
 struct Arbitrary<kvbm::testing::SketchOptions> {
-    static Gen<kvbm::testing::SketchOptions> arbitrary() {
-        return kvbm::testing::gen::sketch_options();
-    }
+    static auto arbitrary() { return kvbm::testing::gen::sketch_options(); }
 };
 template <>
 struct Arbitrary<kvbm::testing::SketchCommand> {
-    static Gen<kvbm::testing::SketchCommand> arbitrary() {
-        return kvbm::testing::gen::sketch_command();
-    }
+    static auto arbitrary() { return kvbm::testing::gen::sketch_command(); }
 };
 template <>
 struct Arbitrary<kvbm::testing::PoolOptions> {
-    static Gen<kvbm::testing::PoolOptions> arbitrary() {
-        return kvbm::testing::gen::pool_options();
-    }
+    static auto arbitrary() { return kvbm::testing::gen::pool_options(); }
 };
 template <>
 struct Arbitrary<kvbm::testing::PoolCommand> {
-    static Gen<kvbm::testing::PoolCommand> arbitrary() {
-        return kvbm::testing::gen::pool_command();
-    }
+    static auto arbitrary() { return kvbm::testing::gen::pool_command(); }
+};
+template <>
+struct Arbitrary<kvbm::testing::PolicyOptions> {
+    static auto arbitrary() { return kvbm::testing::gen::policy_options(); }
+};
+template <>
+struct Arbitrary<kvbm::testing::PolicyCommand> {
+    static auto arbitrary() { return kvbm::testing::gen::policy_command(); }
+};
+template <>
+struct Arbitrary<kvbm::testing::logical::Options> {
+    static auto arbitrary() { return kvbm::testing::gen::logical_options(); }
+};
+template <>
+struct Arbitrary<kvbm::testing::logical::Command> {
+    static auto arbitrary() { return kvbm::testing::gen::logical_command(); }
+};
+template <>
+struct Arbitrary<kvbm::testing::requests::Options> {
+    static auto arbitrary() { return kvbm::testing::gen::request_options(); }
+};
+template <>
+struct Arbitrary<kvbm::testing::requests::Command> {
+    static auto arbitrary() { return kvbm::testing::gen::request_command(); }
 };
 
 }  // namespace rc

@@ -498,7 +498,8 @@ std::optional<std::string> TokenHarness::compare() const {
     const auto parent = expected.empty() ? std::nullopt : std::optional(expected.back().chain_hash);
     const bool equal_end =
         std::ranges::equal(end.tokens(), model_.end()) && end.size() == end.tokens().size() &&
-        end.empty() == (end.size() == 0) && end.size() + end.remaining() == model_.block_size() &&
+        end.empty() == end.tokens().empty() &&
+        end.size() + end.remaining() == model_.block_size() &&
         end.block_size() == model_.block_size() && end.position() == expected.size() &&
         end.salt_hash() == model_.salt() && value_of(end.parent_chain_hash()) == parent;
     if (!equal_end || s.block_size() != model_.block_size() || s.salt_hash() != model_.salt()) {

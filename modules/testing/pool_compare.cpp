@@ -151,6 +151,7 @@ std::optional<std::string> presence_difference(const BlockRegistry& registry,
                                                const PoolModel& model) {
     const auto known = model.registered();
     std::vector<SequenceHash> all;
+    all.reserve(model.hashes_count());
     for (std::size_t i = 0; i < model.hashes_count(); ++i) {
         all.push_back(model.hash(i));
     }

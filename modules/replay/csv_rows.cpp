@@ -210,7 +210,7 @@ std::optional<Moment> moment_of(std::string_view text) noexcept {
     if (!offset || !text.empty()) {
         return std::nullopt;
     }
-    return Moment{*day + *minutes * 60 + seconds - *offset, *fraction};
+    return Moment{*day + std::int64_t{*minutes} * 60 + seconds - *offset, *fraction};
 }
 
 }  // namespace kvbm::detail::replay

@@ -243,6 +243,52 @@ TEST_P(Lineage, hashes_equal_in_38_bits_share_a_key_from_65535_on) {
     EXPECT_EQ(order_at(65535), (Ids{2, 0, 1}));
 }
 
+// An active block that was the ghost of its place is reset under its children.
+TEST_P(Lineage, a_block_reset_above_cached_children_leaves_them_in_order) {
+    auto manager = make(4);
+    const auto abc = chain(3);
+    auto blocks = register_all(manager, abc);
+    blocks[0].set_evict_on_reset(true);
+
+    drop(blocks.pop_back());
+    drop(blocks.pop_back());
+    EXPECT_EQ(manager.check_invariants().to_string(), "");
+    drop(blocks.pop_back());
+
+    EXPECT_EQ(states(manager), "RIIR");
+    EXPECT_EQ(manager.check_invariants().to_string(), "");
+    EXPECT_EQ(take(manager, 4), (Ids{3, 0, 2, 1}));
+}
+
+// E10: a block that is hit keeps its place, and the count of its children with it.
+TEST_P(Lineage, a_parent_that_was_hit_still_waits_for_all_its_children) {
+    auto manager = make(3);
+    const auto parent = root_hash(1);
+    const auto second_child = child_of(parent, 3);
+    cache(manager, Hashes{parent, child_of(parent, 2), second_child});
+
+    manager.match_blocks(only(parent)).clear();
+    manager.match_blocks(only(second_child)).clear();
+
+    EXPECT_EQ(manager.check_invariants().to_string(), "");
+    EXPECT_EQ(take(manager, 3), (Ids{1, 2, 0}));
+}
+
+TEST_P(Lineage, the_place_of_a_held_parent_goes_with_the_last_of_its_children) {
+    auto manager = make(3);
+    const auto parent = root_hash(1);
+    cache(manager, Hashes{parent, child_of(parent, 2), child_of(parent, 3)});
+
+    const auto held = manager.match_blocks(only(parent));
+    const auto first = allocate(manager, 1);
+    EXPECT_EQ(manager.check_invariants().to_string(), "");
+    const auto second = allocate(manager, 1);
+
+    EXPECT_EQ(first.block_ids(), Ids{1});
+    EXPECT_EQ(second.block_ids(), Ids{2});
+    EXPECT_EQ(manager.check_invariants().to_string(), "");
+}
+
 class LineageBorder : public testing::TestWithParam<std::tuple<Policy, std::uint64_t>> {};
 
 // Example 71, INV-B7.
@@ -264,22 +310,5 @@ INSTANTIATE_TEST_SUITE_P(Lineage, LineageBorder,
 
 INSTANTIATE_TEST_SUITE_P(Lineage, Lineage,
                          testing::Values(Policy::lineage_tick, Policy::lineage_fifo), PolicyName());
-
-// An active block that was the ghost of its place is reset under its children.
-TEST_P(Lineage, a_block_reset_above_cached_children_leaves_them_in_order) {
-    auto manager = make(4);
-    const auto abc = chain(3);
-    auto blocks = register_all(manager, abc);
-    blocks[0].set_evict_on_reset(true);
-
-    drop(blocks.pop_back());
-    drop(blocks.pop_back());
-    EXPECT_EQ(manager.check_invariants().to_string(), "");
-    drop(blocks.pop_back());
-
-    EXPECT_EQ(states(manager), "RIIR");
-    EXPECT_EQ(manager.check_invariants().to_string(), "");
-    EXPECT_EQ(take(manager, 4), (Ids{3, 0, 2, 1}));
-}
 
 }  // namespace

@@ -436,6 +436,8 @@ TEST(BlockManager, a_scan_touches_hashes_that_another_tier_holds_and_finds_no_bl
     EXPECT_TRUE(result.empty());
     EXPECT_EQ(watched.take_touches(), (Hashes{root_hash(7), root_hash(7)}));
     EXPECT_EQ(watch.moved(), "scan_requested +3");
+    drop(manager.scan_matches(only(root_hash(7)), Touch::no));
+    EXPECT_EQ(watched.take_touches(), Hashes{});
 }
 
 // M4: touches of a long scan, past what the registry answers at a time.

@@ -96,7 +96,7 @@ std::optional<DateTime> date_time(std::string text) {
         if (hours > 23 || minutes > 59) {
             return std::nullopt;
         }
-        result.seconds = (zone[0] == '+' ? -1 : 1) * (hours * 3600 + minutes * 60);
+        result.seconds = (zone[0] == '+' ? -1LL : 1LL) * (hours * 3600LL + minutes * 60LL);
         text.resize(text.size() - 6);
     }
     const auto day = text.substr(0, 19);

@@ -109,6 +109,27 @@ void* operator new(std::size_t size, std::align_val_t alignment) {
     return counted(__real_aligned_alloc(step, rounded == 0 ? step : rounded), size);
 }
 
+// The forms for arrays, too: a sanitizer's runtime has its own, which would not end in the two
+// above.
+void* operator new[](std::size_t size) {
+    return operator new(size);
+}
+void* operator new[](std::size_t size, std::align_val_t alignment) {
+    return operator new(size, alignment);
+}
+void operator delete[](void* memory) noexcept {
+    operator delete(memory);
+}
+void operator delete[](void* memory, std::size_t) noexcept {
+    operator delete(memory);
+}
+void operator delete[](void* memory, std::align_val_t) noexcept {
+    operator delete(memory);
+}
+void operator delete[](void* memory, std::size_t, std::align_val_t) noexcept {
+    operator delete(memory);
+}
+
 void operator delete(void* memory) noexcept {
     release(memory);
 }

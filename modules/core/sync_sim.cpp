@@ -1,5 +1,7 @@
 module;
 
+#include <ucontext.h>
+
 #include <algorithm>
 #include <array>
 #include <atomic>
@@ -15,14 +17,18 @@ module;
 #include <memory>
 #include <mutex>
 #include <random>
-#include <semaphore>
 #include <set>
 #include <source_location>
 #include <span>
 #include <string>
 #include <string_view>
-#include <thread>
 #include <vector>
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#include <sanitizer/tsan_interface.h>
+#define KVBM_FIBERS_UNDER_TSAN
+#endif
+#endif
 
 module kvbm.core;
 
@@ -44,11 +50,6 @@ struct Held {
     std::array<const LockIdentity*, most> locks{};
     std::size_t size = 0;
 };
-
-Held& held() noexcept {
-    static thread_local Held locks;
-    return locks;
-}
 
 /// A lock, or with number 0 a kind of lock.
 struct Node {
@@ -119,12 +120,55 @@ OrderGraph& orders() {
 
 // --- schedules ---
 
-/// The threads of a schedule, of which one runs. Only that one touches this: the semaphore by which
-/// the turn is handed over orders all they do.
+/// A stack of its own, on which a body runs until it hands over to another.
+class Fiber {
+  public:
+    /// The fiber of whoever runs now.
+    Fiber() = default;
+    /// A fiber that will begin with `entry`, which does not return.
+    explicit Fiber(void (*entry)()) : stack_(std::make_unique_for_overwrite<Stack>()) {
+        getcontext(&context_);
+        context_.uc_stack.ss_sp = stack_->data();
+        context_.uc_stack.ss_size = stack_->size();
+        context_.uc_link = nullptr;
+        makecontext(&context_, entry, 0);
+#if defined(KVBM_FIBERS_UNDER_TSAN)
+        sanitizer_ = __tsan_create_fiber(0);
+#endif
+    }
+    Fiber(const Fiber&) = delete;
+    Fiber& operator=(const Fiber&) = delete;
+    ~Fiber() {
+#if defined(KVBM_FIBERS_UNDER_TSAN)
+        if (stack_ != nullptr) {
+            __tsan_destroy_fiber(sanitizer_);
+        }
+#endif
+    }
+    /// Stops here, where it goes on when it is switched to, and goes on there.
+    void switch_to(Fiber& next) noexcept {
+#if defined(KVBM_FIBERS_UNDER_TSAN)
+        sanitizer_ = __tsan_get_current_fiber();
+        __tsan_switch_to_fiber(next.sanitizer_, 0);
+#endif
+        swapcontext(&context_, &next.context_);
+    }
+
+  private:
+    using Stack = std::array<std::byte, std::size_t{256} << 10>;
+    std::unique_ptr<Stack> stack_;
+    ucontext_t context_{};
+#if defined(KVBM_FIBERS_UNDER_TSAN)
+    void* sanitizer_ = nullptr;
+#endif
+};
+
+/// The bodies of a schedule, all on the calling thread, each on a fiber, of which one runs.
 class Run {
   public:
-    Run(std::uint64_t seed, std::size_t threads) : random_(seed), by_priority_(seed % 2 == 0) {
-        for (std::size_t i = 0; i < threads; ++i) {
+    Run(std::uint64_t seed, std::span<const std::function<void()>> bodies)
+        : random_(seed), by_priority_(seed % 2 == 0), bodies_(bodies) {
+        for (std::size_t i = 0; i < bodies.size(); ++i) {
             threads_.push_back(std::make_unique<Thread>());
             threads_.back()->priority = changes + random_() % priorities;
         }
@@ -133,11 +177,11 @@ class Run {
 
     std::uint64_t points() const noexcept { return points_; }
 
-    /// The body of thread `number`: waits for its turn, acts, and hands the turn on.
-    void act(std::size_t number, const std::function<void()>& body);
+    /// Returns when all bodies have ended.
+    void go();
 
-    /// Hands the first turn to a thread.
-    void begin() { hand_over(choose()); }
+    /// The locks of the body that runs.
+    Held& held() noexcept { return threads_[running_]->held; }
 
     /// A place where another thread may go on.
     void point() noexcept {
@@ -176,7 +220,8 @@ class Run {
     static constexpr std::size_t priorities = 1000;
 
     struct Thread {
-        std::binary_semaphore turn{0};
+        Fiber fiber{&Run::act};
+        Held held;
         std::size_t priority = 0;
         std::uint64_t waits_for = 0;  ///< number of a lock; 0 = none
         bool ended = false;
@@ -208,43 +253,59 @@ class Run {
         return *std::ranges::max_element(ready, {},
                                          [&](std::size_t i) { return threads_[i]->priority; });
     }
-    void hand_over(std::size_t next) {
-        if (next < threads_.size()) {
-            running_ = next;
-            threads_[next]->turn.release();
-        }
-    }
     void go_on_with(std::size_t next) {
         if (next != running_) {
             Thread& mine = *threads_[running_];
-            hand_over(next);
-            mine.turn.acquire();
+            running_ = next;
+            mine.fiber.switch_to(threads_[next]->fiber);
         }
     }
+    /// What each fiber runs.
+    static void act();
 
     std::mt19937_64 random_;
     const bool by_priority_;
+    std::span<const std::function<void()>> bodies_;
     std::array<std::uint64_t, changes> change_at_{};
     std::size_t lowered_ = 0;
+    Fiber caller_;
     std::vector<std::unique_ptr<Thread>> threads_;
     std::map<std::uint64_t, Owners> owners_;
     std::size_t running_ = 0;
     std::uint64_t points_ = 0;
 };
 
-/// The run that the calling thread is part of, or null.
+/// The run that the calling thread is in, or null.
 Run*& my_run() noexcept {
     static thread_local Run* run = nullptr;
     return run;
 }
 
-void Run::act(std::size_t number, const std::function<void()>& body) {
-    threads_[number]->turn.acquire();
+/// The locks of the calling thread, or of the body that runs on it.
+Held& held() noexcept {
+    static thread_local Held locks;
+    Run* run = my_run();
+    return run == nullptr ? locks : run->held();
+}
+
+void Run::act() {
+    Run& run = *my_run();
+    run.bodies_[run.running_]();
+    Thread& mine = *run.threads_[run.running_];
+    mine.ended = true;
+    const std::size_t next = run.choose();
+    if (next == run.threads_.size()) {
+        mine.fiber.switch_to(run.caller_);
+    } else {
+        run.go_on_with(next);
+    }
+}
+
+void Run::go() {
     my_run() = this;
-    body();
+    running_ = choose();
+    caller_.switch_to(threads_[running_]->fiber);
     my_run() = nullptr;
-    threads_[number]->ended = true;
-    hand_over(choose());
 }
 
 }  // namespace
@@ -394,16 +455,12 @@ void Parking::let_go() {
 }
 
 void Schedule::run(std::span<const std::function<void()>> bodies) {
-    Run all(seed_, bodies.size());
-    std::vector<std::thread> threads;
-    for (std::size_t i = 0; i < bodies.size(); ++i) {
-        threads.emplace_back([&all, &bodies, i] { all.act(i, bodies[i]); });
+    if (bodies.empty()) {
+        return;
     }
-    all.begin();
-    for (auto& thread : threads) {
-        thread.join();
-    }
-    points_ += all.points();
+    Run run(seed_, bodies);
+    run.go();
+    points_ += run.points();
 }
 
 }  // namespace kvbm::detail::core

@@ -22,7 +22,7 @@ class ScheduledHistory : public testing::TestWithParam<Policy> {};
 
 TEST_P(ScheduledHistory, of_three_threads_is_linearizable) {
     const auto policy = static_cast<std::uint64_t>(GetParam());
-    for (std::uint64_t seed = 0; seed < repeats(1500); ++seed) {
+    for (std::uint64_t seed = 0; seed < repeats(2500); ++seed) {
         Choices choices(seed);
         Script script{.policy = GetParam(), .seed = 1'000'000 * policy + seed};
         script.duplication =

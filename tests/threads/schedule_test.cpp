@@ -58,7 +58,7 @@ class ScheduledStress : public testing::TestWithParam<Policy> {};
 
 TEST_P(ScheduledStress, leaves_every_total_exact) {
     const auto policy = static_cast<std::uint64_t>(GetParam());
-    for (std::uint64_t seed = 0; seed < repeats(600); ++seed) {
+    for (std::uint64_t seed = 0; seed < repeats(1500); ++seed) {
         Choices choices(seed);
         Mix mix{.policy = GetParam(), .seed = 1'000'000 * policy + seed};
         mix.duplication =

@@ -9,6 +9,7 @@ module;
 #include <limits>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -19,6 +20,7 @@ module;
 
 module kvbm.replay;
 
+import :parallel;
 import kvbm.blocks;
 import kvbm.core;
 import kvbm.frequency;
@@ -389,6 +391,12 @@ Result<RequestReplayRun, RequestReplayError> replay_requests(const Trace& trace,
         return failure(std::move(manager.error()));
     }
     return RequestReplay(trace, options, requests, std::move(*manager)).run();
+}
+
+Result<std::vector<RequestReplayRun>, RequestReplayError> replay_all_requests(
+    const Trace& trace, std::span<const RequestReplayOptions> runs, std::size_t jobs) {
+    return detail::replay::all_of<RequestReplayRun, RequestReplayError>(
+        runs.size(), jobs, [&](std::size_t i) { return replay_requests(trace, runs[i]); });
 }
 
 }  // namespace kvbm

@@ -17,6 +17,7 @@ module;
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -137,5 +138,10 @@ export struct RequestReplayRun {
 /// run. Source: replay.md 4.4.
 export [[nodiscard]] Result<RequestReplayRun, RequestReplayError> replay_requests(
     const Trace& trace, const RequestReplayOptions& options = {});
+
+/// Replays once per element of `runs`, on `jobs` threads (at least one), and gives the results in
+/// that order: those of single replays. The first run in order that fails gives the error.
+export [[nodiscard]] Result<std::vector<RequestReplayRun>, RequestReplayError> replay_all_requests(
+    const Trace& trace, std::span<const RequestReplayOptions> runs, std::size_t jobs);
 
 }  // namespace kvbm

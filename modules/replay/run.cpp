@@ -1,19 +1,16 @@
 module;
 
 #include <algorithm>
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
-#include <exception>
 #include <limits>
 #include <optional>
 #include <span>
-#include <thread>
-#include <utility>
 #include <vector>
 
 module kvbm.replay;
 
+import :parallel;
 import :serving;
 import kvbm.core;
 import kvbm.hash;
@@ -161,37 +158,8 @@ Result<ReplayRun, ReplayError> replay(const TraceHashes& trace, const ReplayOpti
 Result<std::vector<ReplayRun>, ReplayError> replay_all(const TraceHashes& trace,
                                                        std::span<const ReplayOptions> runs,
                                                        std::size_t jobs) {
-    std::vector<std::optional<Result<ReplayRun, ReplayError>>> results(runs.size());
-    std::vector<std::exception_ptr> thrown(runs.size());  // memory may run out on any thread
-    std::atomic<std::size_t> next = 0;
-    const auto work = [&] {
-        for (std::size_t i = next++; i < runs.size(); i = next++) {
-            try {
-                results[i].emplace(replay(trace, runs[i]));
-            } catch (...) {
-                thrown[i] = std::current_exception();
-            }
-        }
-    };
-    {
-        std::vector<std::jthread> threads;
-        for (std::size_t i = 1; i < std::min(jobs, runs.size()); ++i) {
-            threads.emplace_back(work);
-        }
-        work();
-    }
-    std::vector<ReplayRun> done;
-    done.reserve(runs.size());
-    for (std::size_t i = 0; i < runs.size(); ++i) {
-        if (thrown[i] != nullptr) {
-            std::rethrow_exception(thrown[i]);
-        }
-        if (!results[i]->has_value()) {
-            return failure(std::move(results[i]->error()));
-        }
-        done.push_back(**results[i]);
-    }
-    return done;
+    return detail::replay::all_of<ReplayRun, ReplayError>(
+        runs.size(), jobs, [&](std::size_t i) { return replay(trace, runs[i]); });
 }
 
 }  // namespace kvbm

@@ -12,6 +12,7 @@ OPTIONS = {
     "replay": """--capacity --policy --mode --order --count-from --limit --jobs --expect --format --block-size
                  --skip-bad --max-bad --max-line --max-blocks --sessions --session-gap --shared-prefix --generate
                  --seed --requests --interval-ms --output-length --sketch --output --quiet --plot --prompt-blocks
+                 --concurrency --chunk --limit-output
                  --tail-blocks --users --turn-blocks --turns --stagger --branches --depth --hot --hot-blocks --period
                  --cold-blocks --blocks --per-mille --delay --rejected --tenants --salted""",
     "inspect": "--format --block-size --skip-bad --max-bad --output --after-replay --capacity --policy --order --top",

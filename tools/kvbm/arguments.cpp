@@ -54,12 +54,18 @@ among those used least often; lineage-tick and lineage-fifo, one that no cached 
 continues, the least recently used or the longest uncontinued; fifo, the one unused
 longest, which here is lru.
 
+Modes: manager, each request's blocks through the real block manager, one request after
+the other; ideal, through the textbook cache; request, whole requests through the
+scheduler, from prompt to last token, several at once, with preemption when blocks run
+out: prompt_cache_rate = prompt tokens found in the cache / prompt tokens.
+
 Examples:
   kvbm replay trace.jsonl
   kvbm replay trace.jsonl --policy lru,multi-lru,lineage-fifo --capacity 1000,10000
   kvbm replay trace.jsonl --capacity 1000,5000,unlimited --jobs 2
   kvbm replay trace.jsonl --mode ideal --order head --count-from 1000
   kvbm replay trace.jsonl --plot hits.svg --output json > hits.json
+  kvbm replay trace.jsonl --mode request --capacity 5000 --concurrency 32 --limit 1000
   kvbm replay trace.jsonl --expect golden.csv    compares, tells each cell that differs
   kvbm replay --generate scan --hot 100
   zcat trace.jsonl.gz | kvbm replay -)";
@@ -102,7 +108,11 @@ using Names = std::vector<std::pair<std::string, Value>>;
 
 const Names<OutputFormat> output_formats{
     {"table", OutputFormat::table}, {"csv", OutputFormat::csv}, {"json", OutputFormat::json}};
-const Names<ReplayMode> modes{{"manager", ReplayMode::manager}, {"ideal", ReplayMode::ideal}};
+/// What is replayed against what.
+enum class Replayed { blocks_through_manager, blocks_through_textbook, requests };
+const Names<Replayed> modes{{"manager", Replayed::blocks_through_manager},
+                            {"ideal", Replayed::blocks_through_textbook},
+                            {"request", Replayed::requests}};
 const Names<ReplayPolicy> policies{{"lru", ReplayPolicy::lru},
                                    {"multi-lru", ReplayPolicy::multi_lru},
                                    {"lineage-tick", ReplayPolicy::lineage_tick},
@@ -185,15 +195,17 @@ void add_output(CLI::App& app, OutputFormat& output) {
 
 /// What a replay and a look into the cache after one have in common. Gives the options.
 std::vector<CLI::Option*> add_replay_options(CLI::App& app, ReplayOrder& order,
-                                             SketchLayout& sketch,
-                                             std::optional<std::size_t>& limit) {
+                                             SketchLayout& sketch) {
     return {add_choice(app, "--order", orders,
                        "blocks of a request are released from its tail or its head (default tail)",
                        [&order](ReplayOrder value) { order = value; }),
             add_choice(app, "--sketch", sketches,
                        "how multi-lru counts uses (default compat, as NVIDIA Dynamo does)",
-                       [&sketch](SketchLayout value) { sketch = value; }),
-            add_number(app, "--limit", limit, "replay only the first N requests")};
+                       [&sketch](SketchLayout value) { sketch = value; })};
+}
+
+CLI::Option* add_limit(CLI::App& app, std::optional<std::size_t>& limit) {
+    return add_number(app, "--limit", limit, "replay only the first N requests");
 }
 
 /// Parameters of generators by option name, with what they mean: `blocks of a tree (fan-out 16)`.
@@ -321,6 +333,10 @@ struct Arguments {
     CLI::App* generate = nullptr;
 
     ReplayCommand replay_command;
+    RequestsCommand requests_command;
+    Replayed replayed = Replayed::blocks_through_manager;
+    std::vector<CLI::Option*> of_blocks;    // options of the modes manager and ideal
+    std::vector<CLI::Option*> of_requests;  // of the mode request
     WorkloadArguments replay_workload;
     InspectCommand inspect_command;
     WorkloadArguments inspect_workload;
@@ -356,17 +372,31 @@ struct Arguments {
                    [&command](ReplayPolicy value) { command.policies.push_back(value); })
             ->delimiter(',')
             ->take_all();
-        add_choice(*replay, "--mode", modes,
-                   "the real block manager, or the textbook cache (default manager)",
-                   [&command](ReplayMode value) { command.mode = value; });
-        add_replay_options(*replay, command.order, command.sketch, command.limit);
-        add_number(*replay, "--count-from", command.count_from,
-                   "first request to count; those before it warm the cache");
+        add_choice(
+            *replay, "--mode", modes,
+            "the real block manager, the textbook cache, or whole requests (default manager)",
+            [this](Replayed value) { replayed = value; });
+        of_blocks = add_replay_options(*replay, command.order, command.sketch);
+        add_limit(*replay, command.limit);
+        of_blocks.push_back(add_number(*replay, "--count-from", command.count_from,
+                                       "first request to count; those before it warm the cache"));
+        of_requests = {add_number(*replay, "--concurrency", requests_command.concurrency,
+                                  "requests that run at once"),
+                       add_number(*replay, "--chunk", requests_command.chunk,
+                                  "tokens of a prompt that are computed in one turn"),
+                       add_number(*replay, "--limit-output", requests_command.limit_output,
+                                  "most tokens of an answer (default: as recorded)")};
+        for (CLI::Option* option : of_requests) {
+            option->check(CLI::PositiveNumber.description(""))->group("Mode request");
+        }
         add_number(*replay, "--jobs,-j", command.jobs, "replays to run at once, 1 to 1024")
             ->check(CLI::Range(1, 1024).description(""));
         replay->add_option("--expect", command.expect, "csv of expected rows to compare with")
             ->type_name("FILE");
-        replay->add_option("--plot", command.plot, "draw hit rate over capacity, as SVG")
+        replay
+            ->add_option("--plot", command.plot,
+                         "draw as SVG: hit rate over capacity; of requests blocks by state over "
+                         "steps")
             ->type_name("FILE");
         add_output(*replay, command.output);
         replay->add_flag("--quiet,-q", command.quiet, "no progress line");
@@ -383,7 +413,8 @@ struct Arguments {
         auto* after = inspect->add_flag("--after-replay", command.after_replay,
                                         "the cache after a replay, not the trace");
         std::vector<CLI::Option*> options =
-            add_replay_options(*inspect, command.order, command.sketch, command.limit);
+            add_replay_options(*inspect, command.order, command.sketch);
+        options.push_back(add_limit(*inspect, command.limit));
         options.push_back(inspect
                               ->add_option("--capacity,-c", command.capacity,
                                            "blocks, tokens with K or M, or unlimited")
@@ -439,6 +470,35 @@ struct Arguments {
         add_generator_options(*generate, command.generate);
     }
 
+    /// Fails when options of another mode were used.
+    Result<Errand, Failure> finish_replay() {
+        const bool whole = replayed == Replayed::requests;
+        for (const CLI::Option* option : whole ? of_blocks : of_requests) {
+            if (option->count() > 0) {
+                return failure(Failure{ExitCode::usage,
+                                       fmt::format("{} is an option of {}", option->get_name(),
+                                                   whole ? "the modes manager and ideal"
+                                                         : "the mode request (--mode request)")});
+            }
+        }
+        if (!whole) {
+            replay_command.mode = replayed == Replayed::blocks_through_textbook
+                                      ? ReplayMode::ideal
+                                      : ReplayMode::manager;
+            return replay_command;
+        }
+        requests_command.workload = std::move(replay_command.workload);
+        requests_command.capacities = std::move(replay_command.capacities);
+        requests_command.policies = std::move(replay_command.policies);
+        requests_command.limit = replay_command.limit;
+        requests_command.jobs = replay_command.jobs;
+        requests_command.expect = std::move(replay_command.expect);
+        requests_command.plot = std::move(replay_command.plot);
+        requests_command.output = replay_command.output;
+        requests_command.quiet = replay_command.quiet;
+        return requests_command;
+    }
+
     Result<Errand, Failure> finish() {
         if (replay->parsed()) {
             auto workload = replay_workload.finish();
@@ -449,7 +509,7 @@ struct Arguments {
             if (replay_command.policies.empty()) {
                 replay_command.policies.push_back(ReplayPolicy::lru);
             }
-            return replay_command;
+            return finish_replay();
         }
         if (inspect->parsed()) {
             auto workload = inspect_workload.finish();

@@ -1,4 +1,4 @@
-// `--plot`: hit rate over capacity, drawn by gnuplot.
+// `--plot`: hit rate over capacity, or blocks by state over steps, drawn by gnuplot.
 module;
 
 #include <algorithm>
@@ -38,6 +38,12 @@ std::string quoted(std::string_view text) {
     return result + "'";
 }
 
+/// An SVG of this many pixels in height.
+std::string canvas(std::size_t height) {
+    return fmt::format(
+        "set terminal svg noenhanced size 900,{} font 'sans,14' background rgb 'white'\n", height);
+}
+
 /// The policies of the runs, each once, in order.
 std::vector<ReplayPolicy> policies_of(std::span<const ReplayRun> runs) {
     std::vector<ReplayPolicy> policies;
@@ -65,7 +71,7 @@ std::vector<std::pair<std::uint64_t, double>> points_of(std::span<const ReplayRu
 
 std::string script(std::span<const ReplayRun> runs, std::string_view title) {
     std::string text = fmt::format(
-        "set terminal svg noenhanced size 900,560 font 'sans,14' background rgb 'white'\n"
+        "{}"
         "set title {}\n"
         "set xlabel 'capacity (blocks)'\n"
         "set ylabel 'block hit rate'\n"
@@ -75,7 +81,7 @@ std::string script(std::span<const ReplayRun> runs, std::string_view title) {
         "set format y '%.2f'\n"
         "set key left top\n"
         "set grid\n",
-        quoted(title));
+        canvas(560), quoted(title));
     std::string plots;
     const auto policies = policies_of(runs);
     for (std::size_t i = 0; i < policies.size(); ++i) {
@@ -89,6 +95,41 @@ std::string script(std::span<const ReplayRun> runs, std::string_view title) {
                         i == 0 ? "plot " : ", ", i, quoted(to_string(policies[i])));
     }
     return text + plots + '\n';
+}
+
+/// Areas upon each other: held and registered, held and being written, cached; up to the capacity.
+std::string script(std::span<const RequestReplayRun> runs, std::string_view title) {
+    std::string text = fmt::format(
+        "{}"
+        "set multiplot layout {},1 title {}\n"
+        "set xlabel 'step'\n"
+        "set ylabel 'blocks'\n"
+        "set format x '%.0f'\n"
+        "set format y '%.0f'\n"
+        "set key outside right top\n"
+        "set grid front\n"
+        "set style fill solid 0.8 noborder\n",
+        canvas(60 + 340 * runs.size()), runs.size(), quoted(title));
+    for (std::size_t i = 0; i < runs.size(); ++i) {
+        text += fmt::format("$run{} << END\n", i);
+        for (const BlockSample& at : runs[i].samples) {
+            const std::size_t held = at.registered + at.queued;
+            text += fmt::format("{} {} {} {} {}\n", at.step, at.registered, held,
+                                held + at.inactive, held + at.inactive + at.free);
+        }
+        const std::string capacity =
+            runs[i].capacity ? fmt::format("{} blocks", *runs[i].capacity) : "unlimited";
+        text += fmt::format(
+            "END\n"
+            "set title {0}\n"
+            "plot $run{1} using 1:5 with filledcurves x1 linecolor rgb '#d9d9d9' title 'free', "
+            "$run{1} using 1:4 with filledcurves x1 linecolor rgb '#9ecae1' title 'inactive', "
+            "$run{1} using 1:3 with filledcurves x1 linecolor rgb '#fdae6b' title 'being written', "
+            "$run{1} using 1:2 with filledcurves x1 linecolor rgb '#3182bd' title 'registered, "
+            "held'\n",
+            quoted(fmt::format("{}, {}", runs[i].policy, capacity)), i);
+    }
+    return text + "unset multiplot\n";
 }
 
 std::string content_of(std::FILE* file) {
@@ -154,6 +195,10 @@ Result<std::string, Failure> run_gnuplot(std::string_view commands) {
 }  // namespace
 
 Result<std::string, Failure> draw(std::span<const ReplayRun> runs, std::string_view title) {
+    return run_gnuplot(script(runs, title));
+}
+
+Result<std::string, Failure> draw(std::span<const RequestReplayRun> runs, std::string_view title) {
     return run_gnuplot(script(runs, title));
 }
 

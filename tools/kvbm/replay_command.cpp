@@ -6,6 +6,7 @@ module;
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
+#include <functional>
 #include <span>
 #include <string>
 #include <utility>
@@ -121,24 +122,31 @@ Result<void, Failure> run(const ReplayCommand& command) {
     if (!runs) {
         return failure(runs.error());
     }
-    const Report report = report_of(command, *trace, *hashes, *runs);
-    if (!command.plot.empty()) {
-        const auto drawing = draw(*runs, source_of(*trace));
-        if (!drawing) {
-            return failure(drawing.error());
+    return hand_over(
+        report_of(command, *trace, *hashes, *runs), command.output, *trace, command.plot,
+        [&] { return draw(*runs, source_of(*trace)); }, command.expect);
+}
+
+Result<void, Failure> hand_over(const Report& report, OutputFormat format, const Trace& trace,
+                                const std::string& plot,
+                                const std::function<Result<std::string, Failure>()>& drawing,
+                                const std::string& expect) {
+    if (!plot.empty()) {
+        const auto svg = drawing();
+        if (!svg) {
+            return failure(svg.error());
         }
-        if (auto written = write_file(command.plot, *drawing); !written) {
+        if (auto written = write_file(plot, *svg); !written) {
             return written;
         }
     }
-    if (auto written = write_out(report, command.output); !written) {
+    if (auto written = write_out(report, format); !written) {
         return written;
     }
-    if (const std::string notice = skipped_notice(*trace); !notice.empty()) {
+    if (const std::string notice = skipped_notice(trace); !notice.empty()) {
         std::fprintf(stderr, "%s\n", notice.c_str());
     }
-    return command.expect.empty() ? Result<void, Failure>{}
-                                  : expect_rows(command.expect, report.rows);
+    return expect.empty() ? Result<void, Failure>{} : expect_rows(expect, report.rows);
 }
 
 }  // namespace kvbm::tool

@@ -5,6 +5,7 @@ module;
 #include <cstddef>
 #include <cstdint>
 #include <iterator>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -170,6 +171,14 @@ nlohmann::ordered_json json_object(const Row& row) {
     return object;
 }
 
+Field capacity_field(std::optional<std::size_t> capacity) {
+    Field field{"capacity", std::string("unlimited")};
+    if (capacity) {
+        field.value = std::uint64_t{*capacity};
+    }
+    return field;
+}
+
 std::string json(const Report& report) {
     auto object = nlohmann::ordered_json::object();
     object["tool"] = "kvbm";
@@ -244,14 +253,10 @@ Row fields_of(const Trace& trace, const TraceHashes& hashes) {
 }
 
 Row fields_of(const ReplayRun& run, const Trace& trace) {
-    Field capacity{"capacity", std::string("unlimited")};
-    if (run.capacity) {
-        capacity.value = std::uint64_t{*run.capacity};
-    }
     return {{"policy", std::string(to_string(run.policy))},
             {"mode", std::string(to_string(run.mode))},
             {"order", std::string(to_string(run.order))},
-            std::move(capacity),
+            capacity_field(run.capacity),
             {"sketch", std::string(run.sketch ? to_string(*run.sketch) : "")},
             {"requests", run.requests},
             {"block_references", run.block_references},
@@ -272,6 +277,28 @@ Row fields_of(const ReplayRun& run, const Trace& trace) {
             {"mean_block_hit_rate", run.mean_block_hit_rate},
             {"mean_token_hit_rate", run.mean_token_hit_rate},
             {"ceiling", run.ceiling()}};
+}
+
+Row fields_of(const RequestReplayRun& run, const Trace& trace) {
+    return {{"policy", run.policy},
+            {"mode", std::string("request")},
+            capacity_field(run.capacity),
+            {"concurrency", std::uint64_t{run.concurrency}},
+            {"chunk", std::uint64_t{run.chunk}},
+            {"completed", run.completed},
+            {"rejected", run.rejected},
+            {"preemptions", run.preemptions},
+            {"steps", run.steps},
+            {"prompt_tokens", run.prompt_tokens},
+            {"prompt_tokens_cached", run.prompt_tokens_cached},
+            {"recomputed_tokens", run.recomputed_tokens},
+            {"resumed_tokens_cached", run.resumed_tokens_cached},
+            {"output_tokens", run.output_tokens},
+            {"evictions", run.evictions},
+            {"peak_active_blocks", run.peak_active_blocks},
+            {"skipped_lines", std::uint64_t{trace.skipped_lines}},
+            {"synthesised", trace.synthesised},
+            {"prompt_cache_rate", run.prompt_cache_rate()}};
 }
 
 }  // namespace kvbm::tool

@@ -11,6 +11,7 @@ module;
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <mutex>
 #include <optional>
 #include <span>
@@ -76,6 +77,22 @@ export struct ReplayCommand {
     bool quiet = false;
 };
 
+/// `kvbm replay --mode request`.
+export struct RequestsCommand {
+    Workload workload;
+    std::vector<std::string> capacities;  ///< as written: `1000`, `64K`, `unlimited`
+    std::vector<ReplayPolicy> policies;
+    std::size_t concurrency = 16;
+    std::size_t chunk = 2048;
+    std::optional<std::uint64_t> limit_output;
+    std::optional<std::size_t> limit;
+    std::size_t jobs = 1;
+    std::string expect;  ///< file of expected rows; empty: nothing is compared
+    std::string plot;    ///< file to draw into; empty: nothing is drawn
+    OutputFormat output = OutputFormat::table;
+    bool quiet = false;
+};
+
 /// `kvbm inspect`: a trace, or the cache after its replay.
 export struct InspectCommand {
     Workload workload;
@@ -111,14 +128,15 @@ export struct GenerateCommand {
 };
 
 /// What the arguments ask for: a command, or a text that answers them (help, version).
-export using Errand =
-    std::variant<ReplayCommand, InspectCommand, HashCommand, GenerateCommand, std::string>;
+export using Errand = std::variant<ReplayCommand, RequestsCommand, InspectCommand, HashCommand,
+                                   GenerateCommand, std::string>;
 
 /// Reads the arguments. Fails with `usage`; the sentence names the argument.
 export Result<Errand, Failure> parse_arguments(int count, const char* const* values);
 
 /// Carries a command out. Standard output is written last, in one piece.
 export Result<void, Failure> run(const ReplayCommand& command);
+export Result<void, Failure> run(const RequestsCommand& command);
 export Result<void, Failure> run(const InspectCommand& command);
 export Result<void, Failure> run(const HashCommand& command);
 export Result<void, Failure> run(const GenerateCommand& command);
@@ -128,6 +146,7 @@ export Result<Trace, Failure> load(const Workload& workload);
 
 /// The failure to end with when a trace could not be replayed.
 export Failure failed(const ReplayError& error);
+export Failure failed(const RequestReplayError& error);
 
 /// Blocks of a capacity as written: `1000` blocks, `64K` or `1M` tokens in whole blocks, or none
 /// for `unlimited`.
@@ -186,6 +205,10 @@ export Row fields_of(const Trace& trace, const TraceHashes& hashes);
 /// The fields of one replay, in the order of the csv columns. Source: replay.md 6 and 8.
 export Row fields_of(const ReplayRun& run, const Trace& trace);
 
+/// The fields of one replay of whole requests, in the order of the csv columns. Source: replay.md
+/// 4.4.
+export Row fields_of(const RequestReplayRun& run, const Trace& trace);
+
 /// The cell as csv has it: plain digits, as many as the number needs.
 export std::string plain(const Field& field);
 
@@ -198,6 +221,17 @@ export Result<void, Failure> expect_rows(const std::string& path, std::span<cons
 
 /// The hit rate over the capacity, one line per policy, as SVG, drawn by gnuplot.
 export Result<std::string, Failure> draw(std::span<const ReplayRun> runs, std::string_view title);
+/// The blocks by state over the steps, one panel per run.
+export Result<std::string, Failure> draw(std::span<const RequestReplayRun> runs,
+                                         std::string_view title);
+
+/// What a replay ends with: the drawing (if `plot` names a file), the report, what was skipped of
+/// the trace, and the comparison (if `expect` names a file), in this order. The first that fails
+/// ends it.
+export Result<void, Failure> hand_over(const Report& report, OutputFormat format,
+                                       const Trace& trace, const std::string& plot,
+                                       const std::function<Result<std::string, Failure>()>& drawing,
+                                       const std::string& expect);
 
 // --- the outside ---
 

@@ -52,6 +52,14 @@ Failure failed(const ReplayError& error) {
     return {data ? ExitCode::bad_data : ExitCode::usage, error.message()};
 }
 
+Failure failed(const RequestReplayError& error) {
+    if (std::holds_alternative<RequestReplayError::BlocksLost>(error.reason)) {
+        return {ExitCode::failed, error.message()};
+    }
+    const bool data = std::holds_alternative<RequestReplayError::RequestTooLong>(error.reason);
+    return {data ? ExitCode::bad_data : ExitCode::usage, error.message()};
+}
+
 Result<std::optional<std::size_t>, Failure> parse_capacity(std::string_view text,
                                                            std::uint64_t block_size) {
     if (text == "unlimited") {

@@ -259,6 +259,7 @@ export void add_token_cases(Cases& cases);       ///< hash, growth/extend
 export void add_match_cases(Cases& cases);       ///< match, drop/shared, drop/bulk, scan
 export void add_allocate_cases(Cases& cases);    ///< allocate, churn, register, drop/mutable
 export void add_assignment_cases(Cases& cases);  ///< assignments, the rest of growth
+export void add_request_cases(Cases& cases);
 export void add_replay_cases(Cases& cases, const Settings& settings);
 export void add_registry_cases(Cases& cases);  ///< frequency, registry
 export void add_thread_cases(Cases& cases);    ///< mt

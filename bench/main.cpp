@@ -115,6 +115,7 @@ Cases all_cases(const Settings& settings) {
     add_match_cases(cases);
     add_allocate_cases(cases);
     add_assignment_cases(cases);
+    add_request_cases(cases);
     add_replay_cases(cases, settings);
     add_registry_cases(cases);
     add_thread_cases(cases);

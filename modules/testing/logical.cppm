@@ -194,6 +194,10 @@ export class NaiveTracker {
     std::vector<BlockId> ids() const;
     /// Everything that a tracker answers, in words; the same of a real one.
     std::string to_words() const;
+    /// What a real tracker answers otherwise, asked about the ids below `id_limit`; nothing if it
+    /// answers the same.
+    std::optional<std::string> difference(const LogicalBlockAssignments<>& real,
+                                          BlockId id_limit) const;
 
     // Each gives its outcome in words. On an error the guards that were given stay where they are.
     std::string extend_blocks(std::vector<MutableBlock<>>& blocks);
@@ -210,6 +214,7 @@ export class NaiveTracker {
 
   private:
     bool knows(BlockId id) const;
+    bool has_row_of(const LogicalBlockAssignments<>& real, const std::vector<BlockId>& all) const;
 
     std::size_t offset_;
     std::size_t first_offset_;
@@ -226,10 +231,11 @@ export class Harness {
   public:
     explicit Harness(const Options& options);
 
-    /// Runs a command on both and compares outcomes, rows and pools; audits. The first difference,
-    /// or nothing.
+    /// Runs a command on both and compares outcomes, rows and pools; audits the real side. The
+    /// first difference, or nothing.
     std::optional<std::string> run(const Command& command);
-    /// Clears the trackers, drops what is loose, and takes every block of both pools in order.
+    /// Audits the naive side, clears the trackers, drops what is loose, and takes every block of
+    /// both pools in order.
     std::optional<std::string> finish();
 
     const std::array<LogicalBlockAssignments<>, trackers_count>& trackers() const noexcept {

@@ -41,6 +41,13 @@ std::string named_text(const Guards& guards) {
     return text;
 }
 
+template <class Real, class Naive>
+bool same_named(const Real& real, const Naive& naive) {
+    return std::ranges::equal(real, naive, [](const auto& a, const auto& b) {
+        return a.block_id() == b.block_id() && a.sequence_hash() == b.sequence_hash();
+    });
+}
+
 std::string range_text(std::size_t first, std::size_t last) {
     return " [" + number(first) + "," + number(last) + ")";
 }
@@ -102,6 +109,45 @@ std::string NaiveTracker::to_words() const {
         text += " " + number(offset_ + static_cast<std::size_t>(place));
     }
     return text;
+}
+
+// Answer by answer: the harness asks after each command, and words are dear.
+bool NaiveTracker::has_row_of(const LogicalBlockAssignments<>& real,
+                              const std::vector<BlockId>& all) const {
+    const std::size_t first_staged = offset_ + assigned_.size();
+    return real.offset() == offset_ && real.is_empty() == all.empty() &&
+           same_named(real.assigned(), assigned_) && same_named(real.staged(), staged_) &&
+           real.unassigned().size() == unassigned_.size() && real.all_block_ids() == all &&
+           real.assigned_positions() == IndexRange{offset_, first_staged} &&
+           real.staged_positions() == IndexRange{first_staged, next_position()} &&
+           real.pending_positions() == IndexRange{next_position(), offset_ + all.size()};
+}
+
+std::optional<std::string> NaiveTracker::difference(const LogicalBlockAssignments<>& real,
+                                                    BlockId id_limit) const {
+    const auto all = ids();
+    if (!has_row_of(real, all)) {
+        return "is\n  " + logical::to_words(real) + "\ninstead of\n  " + to_words();
+    }
+    // An id that a refused registration brought in again is known by its first place.
+    std::vector<std::optional<std::size_t>> places(id_limit);
+    for (std::size_t k = all.size(); k-- > 0;) {
+        places.at(all[k]) = offset_ + k;
+    }
+    for (BlockId id = 0; id < id_limit; ++id) {
+        if (real.contains(id) != places[id].has_value() || real.position_of(id) != places[id]) {
+            return "does not know the place of " + number(id);
+        }
+    }
+    for (std::size_t k = 0; k <= all.size() + 1; ++k) {
+        const bool assigned = k < assigned_.size();
+        const auto* block = real.get_at_position(offset_ + k);
+        if ((block != nullptr) != assigned || (assigned && block->block_id() != all[k]) ||
+            (assigned && real.get_assigned(k) != block)) {
+            return "does not know the block at " + number(offset_ + k);
+        }
+    }
+    return std::nullopt;
 }
 
 std::string to_words(const LogicalBlockAssignments<>& tracker) {

@@ -9,7 +9,6 @@ module;
 #include <map>
 #include <memory>
 #include <optional>
-#include <set>
 #include <span>
 #include <string>
 #include <type_traits>
@@ -345,40 +344,38 @@ std::optional<std::string> Harness::request_difference(std::size_t slot) {
 }
 
 std::optional<std::string> Harness::pool_difference() const {
-    for (const auto* manager : {&manager_, &twin_}) {
-        if (const auto report = manager->check_invariants(); !report.ok()) {
-            return report.to_string();
-        }
+    if (const auto report = manager_.check_invariants(); !report.ok()) {
+        return report.to_string();
     }
-    std::map<BlockId, std::size_t> holders;
+    std::vector<std::size_t> holders(options_.block_count);
     for (std::size_t slot = 0; slot < slots_count; ++slot) {
         for (const BlockId id : page_tables_[slot]) {
-            ++holders[id];
+            ++holders.at(id);
         }
     }
     const auto found = manager_.inspect();
     const auto expected = twin_.inspect();
     for (std::size_t i = 0; i < found.size(); ++i) {
-        const auto named = "block " + std::to_string(i);
+        const auto block = [i](const char* text) { return "block " + std::to_string(i) + text; };
         if (found[i].state != expected[i].state || found[i].hash != expected[i].hash ||
             found[i].references != expected[i].references) {
-            return named + " is not in the state of its twin";
+            return block(" is not in the state of its twin");
         }
         const bool free =
             found[i].state == BlockState::reset || found[i].state == BlockState::inactive;
-        if (free && holders.contains(i)) {
-            return named + " is held and free";
+        if (free && holders[i] != 0) {
+            return block(" is held and free");
         }
         if ((found[i].state == BlockState::mutable_block || found[i].state == BlockState::staged ||
              found[i].state == BlockState::duplicate) &&
             holders[i] != 1) {
-            return named + " has not one holder";
+            return block(" has not one holder");
         }
         const bool registered = found[i].state == BlockState::primary ||
                                 found[i].state == BlockState::duplicate ||
                                 found[i].state == BlockState::inactive;
         if (registered && !kv_.holds(i, known_.at(found[i].hash))) {
-            return named + " is registered without the KV of all its tokens";
+            return block(" is registered without the KV of all its tokens");
         }
     }
     const auto ours = manager_.metrics()->snapshot();
@@ -424,10 +421,14 @@ std::optional<std::string> Harness::run(const Command& given) {
 }
 
 std::optional<std::string> Harness::finish() {
+    if (const auto report = twin_.check_invariants(); !report.ok()) {
+        return "the twin: " + report.to_string();
+    }
     for (std::size_t slot = 0; slot < slots_count; ++slot) {
-        if (auto difference = run(Destroy{slot})) {
-            return difference;
-        }
+        destroy(slot);
+    }
+    if (const auto difference = pool_difference()) {
+        return "at the end: " + *difference;
     }
     if (manager_.available_blocks() != manager_.total_blocks()) {
         return "blocks are lost at the end";

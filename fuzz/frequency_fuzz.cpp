@@ -1,24 +1,10 @@
 // Agrees with model: any script of touches gives the estimates, size and table of the plain array.
+#include "stop_on.hpp"
+
 #include <cstddef>
 #include <cstdint>
-#include <cstdio>
-#include <cstdlib>
-#include <optional>
-#include <span>
-#include <string>
 
 import kvbm.testing;
-
-namespace {
-
-void stop_on(const std::optional<std::string>& difference) {
-    if (difference) {
-        std::fprintf(stderr, "%s\n", difference->c_str());
-        std::abort();
-    }
-}
-
-}  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     if (size > 4096) {

@@ -1,25 +1,11 @@
 // Agrees with model: any bytes are hashes, kin to each other, and a script that caches, uses, holds
 // and takes blocks under one eviction policy; a real manager evicts what the naive policy evicts.
+#include "stop_on.hpp"
+
 #include <cstddef>
 #include <cstdint>
-#include <cstdio>
-#include <cstdlib>
-#include <optional>
-#include <span>
-#include <string>
 
 import kvbm.testing;
-
-namespace {
-
-void stop_on(const std::optional<std::string>& difference) {
-    if (difference) {
-        std::fprintf(stderr, "%s\n", difference->c_str());
-        std::abort();
-    }
-}
-
-}  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     if (size > 4096) {

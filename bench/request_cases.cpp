@@ -81,6 +81,17 @@ Life serve_scheduled(BlockManager<>& manager, std::span<const Token> prompt,
     return life_of(request, matched);
 }
 
+/// A way to serve, and what it takes of the pool for each request beside what is matched.
+struct Kind {
+    std::string_view name;
+    Serve serve;
+    std::size_t allocated;
+    std::size_t registered;
+};
+constexpr Kind plain{"plain", serve_plain, request_blocks + 1, request_blocks};
+/// The KV of the last token is never computed, so its block is not registered.
+constexpr Kind scheduled{"scheduled", serve_scheduled, request_blocks, request_blocks - 1};
+
 /// Prompts that were never seen before and, in between, the warm ones in turn.
 class Requests {
   public:
@@ -128,34 +139,40 @@ class Requests {
     Turn turn_;
 };
 
-void time_requests(const Run& run, Serve serve, bool warm) {
+void time_requests(const Run& run, const Kind& kind, bool warm) {
     auto manager = make_manager("lru", pool_blocks);
     Requests requests;
-    requests.fill(serve, manager, warm);
+    requests.fill(kind.serve, manager, warm);
+    const auto before = manager.metrics()->snapshot();
+    std::size_t served = 0;
     run.measure(1, [&](std::size_t operations) {
         Timed timed{operations};
         for (std::size_t i = 0; i < operations; ++i) {
             if (warm) {
-                requests.serve_warm(serve, manager, timed.time);
+                requests.serve_warm(kind.serve, manager, timed.time);
             } else {
-                requests.serve_cold(serve, manager, timed.time);
+                requests.serve_cold(kind.serve, manager, timed.time);
             }
         }
+        served += operations;
         return timed;
     });
+    const auto after = manager.metrics()->snapshot();
+    const std::size_t matched = warm ? prompt_blocks : 0;
+    expects(after.allocations - before.allocations == served * (kind.allocated - matched),
+            "a request takes the blocks of its tokens");
+    expects(after.registrations - before.registrations == served * (kind.registered - matched),
+            "a request registers the blocks whose KV is computed");
+    expects(after.duplicate_blocks == 0, "no block is a duplicate");
 }
 
 }  // namespace
 
 void add_request_cases(Cases& cases) {
-    struct Kind {
-        std::string_view name;
-        Serve serve;
-    };
-    for (const Kind kind : {Kind{"plain", serve_plain}, Kind{"scheduled", serve_scheduled}}) {
+    for (const Kind& kind : {plain, scheduled}) {
         for (const bool warm : {false, true}) {
             cases.push_back({"request/" + std::string(kind.name) + (warm ? "/warm" : "/cold"),
-                             [=](const Run& run) { time_requests(run, kind.serve, warm); }});
+                             [=](const Run& run) { time_requests(run, kind, warm); }});
         }
     }
 }

@@ -190,9 +190,12 @@ class BlockManager {
     /// registry knows. Source: blocks.md M4, M5.
     [[nodiscard]] ScanResult<Tier> scan_matches(std::span<const SequenceHash> hashes, Touch touch) {
         detail::blocks::RawList raw;
+        std::vector<std::size_t> places;
+        places.reserve(hashes.size());
         Engine::scan(store(), hashes, touch, raw);
         return ScanResult<Tier>(
-            detail::blocks::GuardAccess::make_list<ImmutableBlockList<Tier>>(std::move(raw)));
+            detail::blocks::GuardAccess::make_list<ImmutableBlockList<Tier>>(std::move(raw)),
+            std::move(places));
     }
 
     /// Checks every invariant of the pools at this moment. O(blocks), one lock.

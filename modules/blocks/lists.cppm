@@ -343,8 +343,10 @@ class ScanResult {
 
   private:
     friend class BlockManager<Tier>;
-    explicit ScanResult(ImmutableBlockList<Tier>&& blocks)
-        : blocks_(std::move(blocks)), by_hash_(blocks_.size()) {
+    /// `room` is for as many places as there are blocks, so that nothing can fail any more.
+    ScanResult(ImmutableBlockList<Tier>&& blocks, std::vector<std::size_t>&& room) noexcept
+        : blocks_(std::move(blocks)), by_hash_(std::move(room)) {
+        by_hash_.resize(blocks_.size());
         std::iota(by_hash_.begin(), by_hash_.end(), std::size_t{0});
         std::ranges::sort(by_hash_, {}, hash_at());
     }

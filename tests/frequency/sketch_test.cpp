@@ -1,7 +1,10 @@
 // The sketch's numbers, as blocks.md Q8 to Q11 print them, and its behaviour at the edges.
 #include <algorithm>
 #include <array>
+#include <cmath>
+#include <cstddef>
 #include <cstdint>
+#include <random>
 #include <set>
 #include <thread>
 #include <utility>
@@ -165,6 +168,26 @@ TEST(TinyLfuSketch, compat_uses_one_counter_per_word_and_blocked_all) {
 
     EXPECT_TRUE(std::ranges::all_of(raised_counters(compat), on_diagonal));
     EXPECT_EQ(nibbles.size(), 16u);
+}
+
+// B10: of 100,000 random keys, each in four of a line's counters. Compat is exempt: it reaches one
+// counter of each word.
+TEST(TinyLfuSketch, random_keys_reach_as_many_counters_as_chance_allows) {
+    constexpr std::size_t keys_count = 100'000;
+    constexpr std::size_t rows = 4;
+    TinyLfuSketch sketch(std::size_t{1} << 17, SketchLayout::blocked,
+                         [](std::uint32_t) { return false; });
+    std::mt19937_64 random(7);
+
+    for (std::size_t i = 0; i < keys_count; ++i) {
+        const std::uint64_t high = random() & 0x3FFF'FFFF'FFFF'FFFFU;
+        sketch.increment(must(SequenceHash::from_bits(high, random())));
+    }
+
+    const auto per_row = static_cast<double>(sketch.words().size() * 16) / rows;
+    const double expected =
+        rows * per_row * -std::expm1(-static_cast<double>(keys_count) / per_row);
+    EXPECT_GE(static_cast<double>(raised_counters(sketch).size()), 0.95 * expected);
 }
 
 TEST(TinyLfuSketch, keys_never_touched_look_used_in_a_full_compat_table_only) {

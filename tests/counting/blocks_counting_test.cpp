@@ -370,6 +370,20 @@ TEST_P(SteadyState, rounds_of_everything_ask_nothing_of_the_heap) {
     EXPECT_EQ(manager_.check_invariants().to_string(), "");
 }
 
+TEST_P(SteadyState, end_of_everything_gives_all_memory_back) {
+    const std::int64_t before = live_bytes();
+    {
+        auto manager = make_manager(GetParam());
+        for (const auto& hashes : {chain_, other_, third_}) {
+            auto blocks = must(
+                std::move(*manager.allocate_blocks(chain_length)).stage_all(hashes, block_size));
+            auto held = must(manager.register_blocks(std::move(blocks)));
+            held.clear(ReleaseOrder::leaf_first);
+        }
+    }
+    EXPECT_EQ(live_bytes(), before);
+}
+
 TEST_P(SteadyState, misses_by_the_hundred_thousand_keep_no_memory) {
     auto registry = manager_.block_registry();
     const std::size_t known = registry.registered_count();

@@ -230,9 +230,9 @@ class Finder:
     def swap(self, at: int):
         arguments = arguments_of(self.tokens, at)
         for (a, b), (c, d) in zip(arguments, arguments[1:]):
-            texts = [token.text for token in self.tokens[a:d]]
-            orders = any(text.startswith("memory_order") for text in texts)
-            if a < b and c < d and not orders and not {"{", "["} & set(texts):
+            swappable = not any(token.text in {"{", "["} or token.kind == "text" or token.text.startswith("memory_order")
+                                for token in self.tokens[a:d])
+            if a < b and c < d and swappable:
                 self.add("swap", self.tokens[a].begin, self.tokens[d - 1].end,
                          f"{self.text(c, d)}, {self.text(a, b)}")
 

@@ -69,6 +69,7 @@ class Mutants(unittest.TestCase):
     def test_what_only_hastens_or_is_there_for_tests_stays(self):
         self.assertEqual(edits('index.prefetch(probe); core::pause_point("a");'), [])
         self.assertEqual(edits("a.store(b, std::memory_order_relaxed);", operator="swap"), [])
+        self.assertEqual(edits('expects(a, "rule");', operator="swap"), [])
 
     def test_a_mutant_knows_its_place(self):
         mutant = mutants_of("x.cpp", "int f() {\n    return a +\n           b;\n}\n")[0]

@@ -4,7 +4,6 @@ module;
 #include <chrono>
 #include <cstddef>
 #include <initializer_list>
-#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -24,16 +23,17 @@ std::vector<Token> all_tokens() {
     return tokens(random, token_count);
 }
 
-/// Builds a sequence; its destruction is timed as well if asked to.
+/// Builds a sequence of tokens that are given away; its destruction is timed as well if asked to.
 void time_construction(const Run& run, std::size_t size, bool with_destruction) {
     const auto list = all_tokens();
     run.measure(token_count / size,
                 [&](std::size_t operations) {
                     Timed timed{operations};
                     for (std::size_t i = 0; i < operations; ++i) {
+                        auto input = list;
                         std::optional<TokenBlockSequence> sequence;
                         timed.time += time_of([&] {
-                            sequence.emplace(hide(list), size);
+                            sequence.emplace(std::move(input), size);
                             keep(*sequence);
                             if (with_destruction) {
                                 sequence.reset();
@@ -71,7 +71,9 @@ void time_appending(const Run& run) {
                         TokenBlockSequence sequence({}, block_size);
                         timed.time += time_of([&] {
                             for (const Token token : first) {
-                                keep(must(sequence.append(token)));
+                                const auto completed = sequence.append(token);
+                                expects(completed.has_value(), "there is room for a token");
+                                keep(completed);
                             }
                         });
                         expects(sequence.blocks().size() == appended / block_size,

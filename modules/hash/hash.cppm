@@ -206,6 +206,32 @@ export class BlockHasher {
     SaltHash salt_;
 };
 
+namespace detail::hash {
+
+/// What a block is called by its content and by its prefix, and the prefix before it; without one
+/// that is 0. For the layers above, not for users.
+export struct BlockNames {
+    BlockHash block;
+    ChainHash chain;
+    ChainHash parent;
+};
+
+/// Names consecutive full blocks in one pass, so that the serial steps of the chain hide behind the
+/// hashing of the next blocks. `parent` is the chain hash before them; without one the first begins
+/// a chain. There are as many blocks as places in `out`. Never allocates. For the layers above, not
+/// for users.
+export void name_blocks(const BlockHasher& hasher, std::span<const Token> tokens,
+                        std::size_t block_size, std::optional<ChainHash> parent,
+                        std::span<BlockNames> out) noexcept;
+
+/// XXH3 of more than 240 bytes with a secret derived from the seed, in vectors of 32 bytes. Rule:
+/// the processor has them.
+std::uint64_t xxh3_of_long_input_avx2(std::span<const std::uint8_t> bytes,
+                                      std::span<const std::uint8_t> secret,
+                                      std::uint64_t seed) noexcept;
+
+}  // namespace detail::hash
+
 /// 128 bits made of a chain hash, a position and part of the block hash. Carried for compatibility;
 /// no kvbm table is keyed by it.
 ///

@@ -42,17 +42,6 @@ std::vector<Token> tokens_from_int32(std::span<const std::int32_t> ids) {
     return tokens;
 }
 
-TokenBlock::TokenBlock(std::size_t block_size, SaltHash salt, BlockHash hash,
-                       std::optional<ChainHash> parent, std::size_t position) noexcept
-    : block_size_(block_size), salt_(salt), block_hash_(hash) {
-    if (!parent) {
-        sequence_hash_ = SequenceHash::root(hash);
-        return;
-    }
-    parent_ = *parent;
-    sequence_hash_ = must(SequenceHash::make(next_chain_hash(*parent, hash), parent, position));
-}
-
 PartialTokenBlock TokenBlock::next_block() const {
     PartialTokenBlock next(block_size_, salt_);
     next.parent_ = chain_hash();
@@ -107,7 +96,10 @@ Result<TokenBlock, TokenBlockError> PartialTokenBlock::commit() noexcept {
     if (position_ >= max_block_count) {
         return failure(TokenBlockError{PositionTooLarge{position_, SequenceHash::max_position}});
     }
-    const TokenBlock block(block_size_, salt_, block_hash(tokens_, salt_), parent_, position_);
+    const BlockHash hash = block_hash(tokens_, salt_);
+    const ChainHash chain = parent_ ? next_chain_hash(*parent_, hash) : ChainHash{hash.value};
+    const TokenBlock block(block_size_, salt_, {hash, chain, parent_.value_or(ChainHash{})},
+                           position_);
     tokens_.clear();
     parent_ = block.chain_hash();
     ++position_;

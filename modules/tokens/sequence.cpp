@@ -2,6 +2,7 @@
 module;
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -18,6 +19,8 @@ module kvbm.tokens;
 namespace kvbm {
 
 namespace {
+
+using detail::hash::BlockNames;
 
 // Makes room for `extra` more entries; grows geometrically, so that appending stays linear. All
 // room is made before the first change: what follows can't fail.
@@ -37,6 +40,20 @@ TokenBlockError bad_runs(const MultimodalError& error) noexcept {
     return TokenBlockError{TokenBlockError::MmInfo{error}};
 }
 
+// Names of consecutive blocks, some of which have placeholders.
+void name_with_runs(const BlockHasher& hasher, std::span<const Token> tokens,
+                    std::size_t block_size, std::span<const MultimodalRun> runs, std::size_t first,
+                    std::optional<ChainHash> parent, std::span<BlockNames> out) noexcept {
+    for (std::size_t i = 0; i < out.size(); ++i) {
+        const std::size_t offset = (first + i) * block_size;
+        const BlockHash hash = hasher.block_hash(tokens.subspan(offset, block_size), offset, runs);
+        out[i].block = hash;
+        out[i].chain = parent ? next_chain_hash(*parent, hash) : ChainHash{hash.value};
+        out[i].parent = parent.value_or(ChainHash{});
+        parent = out[i].chain;
+    }
+}
+
 TokenBlockError runs_present() noexcept {
     return TokenBlockError{TokenBlockError::MmRunsPresent{}};
 }
@@ -48,6 +65,14 @@ TokenBlockSequence::TokenBlockSequence(std::span<const Token> tokens, std::size_
     : hasher_(salt), block_size_(block_size) {
     expects(block_size > 0, "a block holds at least one token");
     expects(add(tokens, {}).has_value(), "the tokens fill at most 2^24 blocks");
+}
+
+void TokenBlockSequence::name_own_tokens() {
+    expects(block_size_ > 0, "a block holds at least one token");
+    const std::size_t block_count = tokens_.size() / block_size_;
+    expects(block_count <= max_block_count, "the tokens fill at most 2^24 blocks");
+    blocks_.reserve(block_count);
+    name_new_blocks();
 }
 
 Result<TokenBlockSequence, TokenBlockError> TokenBlockSequence::create(
@@ -100,13 +125,23 @@ void TokenBlockSequence::name_blocks(const BlockHasher& hasher, std::span<const 
                                      std::size_t block_size, std::span<const MultimodalRun> runs,
                                      std::vector<TokenBlock>& blocks) noexcept {
     const std::size_t block_count = tokens.size() / block_size;
-    for (std::size_t i = blocks.size(); i < block_count; ++i) {
-        const std::size_t offset = i * block_size;
-        const auto content = tokens.subspan(offset, block_size);
-        const BlockHash hash =
-            runs.empty() ? hasher.block_hash(content) : hasher.block_hash(content, offset, runs);
-        const auto parent = i == 0 ? std::nullopt : std::optional(blocks.back().chain_hash());
-        blocks.push_back(TokenBlock(block_size, hasher.salt_hash(), hash, parent, i));
+    std::optional<ChainHash> parent;
+    if (!blocks.empty()) {
+        parent = blocks.back().chain_hash();
+    }
+    std::array<BlockNames, 8> names;
+    for (std::size_t position = blocks.size(); position < block_count;) {
+        const auto batch = std::span(names).first(std::min(names.size(), block_count - position));
+        if (runs.empty()) {
+            detail::hash::name_blocks(hasher, tokens.subspan(position * block_size), block_size,
+                                      parent, batch);
+        } else {
+            name_with_runs(hasher, tokens, block_size, runs, position, parent, batch);
+        }
+        for (const BlockNames& block : batch) {
+            blocks.push_back(TokenBlock(block_size, hasher.salt_hash(), block, position++));
+        }
+        parent = batch.back().chain;
     }
 }
 
@@ -159,15 +194,15 @@ TokenBlockSequence::Completed TokenBlockSequence::name_new_blocks() noexcept {
 }
 
 Result<std::optional<std::size_t>, TokenBlockError> TokenBlockSequence::append(Token token) {
-    const bool completes = current_block().remaining() == 1;
-    if (completes && blocks_.size() == max_block_count) {
-        return failure(too_many_blocks());
-    }
-    reserve_more(tokens_, 1);
+    const bool completes = tokens_.size() + 1 - blocks_.size() * block_size_ == block_size_;
     if (!completes) {
         tokens_.push_back(token);
         return std::nullopt;
     }
+    if (blocks_.size() == max_block_count) {
+        return failure(too_many_blocks());
+    }
+    reserve_more(tokens_, 1);
     reserve_more(blocks_, 1);
     tokens_.push_back(token);
     return name_new_blocks()->first;

@@ -16,6 +16,7 @@
 module;
 
 #include <compare>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -114,8 +115,13 @@ export class TokenBlock {
     friend class TokenBlockSequence;
 
     /// `position` fits; there is a parent unless it is 0.
-    TokenBlock(std::size_t block_size, SaltHash salt, BlockHash hash,
-               std::optional<ChainHash> parent, std::size_t position) noexcept;
+    inline TokenBlock(std::size_t block_size, SaltHash salt, const detail::hash::BlockNames& names,
+                      std::size_t position) noexcept
+        : block_size_(block_size),
+          salt_(salt),
+          block_hash_(names.block),
+          parent_(names.parent),
+          sequence_hash_(*SequenceHash::make(names.chain, names.parent, position)) {}
 
     std::size_t block_size_ = 0;
     SaltHash salt_ = 0;
@@ -230,6 +236,12 @@ export class TokenBlockSequence {
     /// Cuts `tokens`. `block_size` of 0, or more than 2^24 full blocks, break a contract.
     /// O(tokens).
     TokenBlockSequence(std::span<const Token> tokens, std::size_t block_size, SaltHash salt = 0);
+    /// The same for a list that is given away: it is not copied.
+    template <std::same_as<std::vector<Token>> Tokens>
+    TokenBlockSequence(Tokens&& tokens, std::size_t block_size, SaltHash salt = 0)
+        : hasher_(salt), block_size_(block_size), tokens_(std::move(tokens)) {
+        name_own_tokens();
+    }
     /// The same for foreign data: too many blocks are a `PositionTooLarge`.
     [[nodiscard]] static Result<TokenBlockSequence, TokenBlockError> create(
         std::span<const Token> tokens, std::size_t block_size, SaltHash salt = 0);
@@ -316,6 +328,7 @@ export class TokenBlockSequence {
     Result<Completed, TokenBlockError> add(std::span<const Token> tokens,
                                            std::span<const MultimodalRun> runs);
     Completed name_new_blocks() noexcept;
+    void name_own_tokens();
     void keep(std::size_t count) noexcept;
 
     BlockHasher hasher_;

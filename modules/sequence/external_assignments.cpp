@@ -111,7 +111,11 @@ Result<void, BlockSequenceError> ExternalBlockAssignments::extend_block_ids(
 
     const std::size_t known = row_.size();
     reserve_for(ids.size() - first_new);
+    constexpr std::size_t ahead = 16;
     for (std::size_t i = first_new; i < ids.size(); ++i) {
+        if (i + ahead < ids.size()) {
+            index_.prefetch(ids[i + ahead]);
+        }
         const std::size_t place = index_.find_or_add(row_, ids[i]);
         if (place != IdIndex::none) {
             drop_last_entries_to(known);

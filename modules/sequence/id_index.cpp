@@ -4,6 +4,7 @@ module;
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <vector>
 
 module kvbm.sequence;
@@ -13,12 +14,26 @@ namespace kvbm::detail::sequence {
 namespace {
 
 // Ids are often consecutive, strided or equal in their low bits; two multiplications spread all of
-// these over the high bits (the cell) and the low ones (the tag).
+// these over the high bits (the bucket) and the ones in the middle (the tag).
 constexpr std::uint64_t scramble(BlockId id) noexcept {
     std::uint64_t x = id;
     x = (x ^ (x >> 32)) * 0x9e3779b97f4a7c15U;
-    x = (x ^ (x >> 29)) * 0xbf58476d1ce4e5b9U;
-    return x ^ (x >> 32);
+    return (x ^ (x >> 29)) * 0xbf58476d1ce4e5b9U;
+}
+
+/// A bit per id of the bucket whose tag is `wanted`.
+unsigned matching(const IdBucket& bucket, std::uint8_t wanted) noexcept {
+    using Tags = std::uint8_t __attribute__((ext_vector_type(16)));
+    using Bits = bool __attribute__((ext_vector_type(16)));
+    Tags tags;
+    static_assert(sizeof(tags) == sizeof(bucket.tags) + sizeof(bucket.passed));
+    std::memcpy(&tags, &bucket, sizeof(tags));
+    const Bits equal = __builtin_convertvector(tags == wanted, Bits);
+    return std::bit_cast<std::uint16_t>(equal) & 0xFFFU;
+}
+
+unsigned lowest(unsigned bits) noexcept {
+    return static_cast<unsigned>(std::countr_zero(bits));
 }
 
 std::size_t scan(const IdIndex::Row& row, BlockId id, std::uint64_t& probes) noexcept {
@@ -36,50 +51,66 @@ std::size_t scan(const IdIndex::Row& row, BlockId id, std::uint64_t& probes) noe
 
 IdIndex::Key IdIndex::key_of(BlockId id) const noexcept {
     const std::uint64_t spread = scramble(id);
-    return {.home = static_cast<std::size_t>(spread >> (64U - bits_)),
-            .tag = static_cast<std::uint32_t>(spread) << bits_};
+    const auto tag = static_cast<std::uint8_t>(spread >> 24);
+    return {.home = static_cast<std::size_t>((spread >> 32) * buckets_.size() >> 32),
+            .tag = tag == 0 ? std::uint8_t{1} : tag};
 }
 
-IdIndex::Found IdIndex::locate(const Row& row, BlockId id, std::uint64_t& probes) const noexcept {
-    const std::size_t mask = cells_.size() - 1;
-    const auto [home, tag] = key_of(id);
-    for (std::size_t cell = home;; cell = (cell + 1) & mask) {
+std::size_t IdIndex::next(std::size_t bucket) const noexcept {
+    return (bucket + 1) & (buckets_.size() - 1);
+}
+
+std::size_t IdIndex::locate(const Row& row, BlockId id, Key key,
+                            std::uint64_t& probes) const noexcept {
+    for (std::size_t at = key.home;; at = next(at)) {
         ++probes;
-        const std::uint32_t content = cells_[cell];
-        if (content == 0) {
-            return {.cell = cell, .place = none};
-        }
-        if (((content ^ tag) >> bits_) == 0) {
-            const std::size_t place = (content & mask) - 1;
+        const IdBucket& bucket = buckets_[at];
+        for (unsigned same = matching(bucket, key.tag); same != 0; same &= same - 1) {
+            const std::size_t place = bucket.places[lowest(same)];
             if (row[place].id == id) {
-                return {.cell = cell, .place = place};
+                return place;
+            }
+        }
+        if (bucket.passed == 0) {
+            return none;
+        }
+    }
+}
+
+void IdIndex::put(Key key, std::size_t place) noexcept {
+    for (std::size_t at = key.home;; at = next(at)) {
+        IdBucket& bucket = buckets_[at];
+        const unsigned free = matching(bucket, 0);
+        if (free != 0) {
+            bucket.tags[lowest(free)] = key.tag;
+            bucket.places[lowest(free)] = static_cast<std::uint32_t>(place);
+            return;
+        }
+        ++probes_;
+        ++bucket.passed;
+    }
+}
+
+IdIndex::Cell IdIndex::cell_of(Key key, std::size_t place) noexcept {
+    for (std::size_t at = key.home;; at = next(at)) {
+        ++probes_;
+        const IdBucket& bucket = buckets_[at];
+        for (unsigned same = matching(bucket, key.tag); same != 0; same &= same - 1) {
+            if (bucket.places[lowest(same)] == place) {
+                return {.bucket = at, .number = lowest(same)};
             }
         }
     }
 }
 
-std::size_t IdIndex::cell_of(BlockId id, std::size_t place) noexcept {
-    const std::size_t mask = cells_.size() - 1;
-    const auto [home, tag] = key_of(id);
-    const std::uint32_t content = tag | static_cast<std::uint32_t>(place + 1);
-    std::size_t cell = home;
-    ++probes_;
-    while (cells_[cell] != content) {
-        cell = (cell + 1) & mask;
-        ++probes_;
-    }
-    return cell;
-}
-
 void IdIndex::reserve(const Row& row, std::size_t count) {
     expects(count <= ids_at_most, "a tracker holds at most 2^30 ids");
-    const bool scanned = cells_.empty() && count <= scanned_at_most;
-    if (scanned || 2 * count <= cells_.size()) {
+    const bool scanned = buckets_.empty() && count <= scanned_at_most;
+    if (scanned || count <= buckets_.size() * ids_per_bucket) {
         return;
     }
-    std::vector<std::uint32_t> cells(std::bit_ceil(2 * count));
-    cells_.swap(cells);
-    bits_ = static_cast<unsigned>(std::countr_zero(cells_.size()));
+    std::vector<IdBucket> buckets(std::bit_ceil(count / ids_per_bucket + 1));
+    buckets_.swap(buckets);
     for (std::size_t place = 0; place < row.size(); ++place) {
         add(row[place].id, place);
     }
@@ -87,71 +118,73 @@ void IdIndex::reserve(const Row& row, std::size_t count) {
 
 std::size_t IdIndex::find(const Row& row, BlockId id) const noexcept {
     std::uint64_t not_counted = 0;
-    return cells_.empty() ? scan(row, id, not_counted) : locate(row, id, not_counted).place;
+    return buckets_.empty() ? scan(row, id, not_counted) : locate(row, id, key_of(id), not_counted);
 }
 
 std::size_t IdIndex::find_counted(const Row& row, BlockId id) noexcept {
-    return cells_.empty() ? scan(row, id, probes_) : locate(row, id, probes_).place;
+    return buckets_.empty() ? scan(row, id, probes_) : locate(row, id, key_of(id), probes_);
 }
 
 std::size_t IdIndex::find_or_add(const Row& row, BlockId id) noexcept {
-    if (cells_.empty()) {
+    if (buckets_.empty()) {
         return scan(row, id, probes_);
     }
-    const auto [cell, place] = locate(row, id, probes_);
+    const Key key = key_of(id);
+    IdBucket& home = buckets_[key.home];
+    const unsigned free = matching(home, 0);
+    // The usual case looks at one bucket, once.
+    if (matching(home, key.tag) == 0 && home.passed == 0 && free != 0) {
+        ++probes_;
+        home.tags[lowest(free)] = key.tag;
+        home.places[lowest(free)] = static_cast<std::uint32_t>(row.size());
+        return none;
+    }
+    const std::size_t place = locate(row, id, key, probes_);
     if (place == none) {
-        cells_[cell] = key_of(id).tag | static_cast<std::uint32_t>(row.size() + 1);
+        put(key, row.size());
     }
     return place;
 }
 
+void IdIndex::prefetch(BlockId id) const noexcept {
+    // A smaller table stays in the caches, where asking ahead costs more than it brings.
+    constexpr std::size_t large_table = (std::size_t{1} << 20) / sizeof(IdBucket);
+    if (buckets_.size() >= large_table) {
+        __builtin_prefetch(&buckets_[key_of(id).home], 1);
+    }
+}
+
 void IdIndex::add(BlockId id, std::size_t place) noexcept {
-    if (cells_.empty()) {
-        return;
-    }
-    const std::size_t mask = cells_.size() - 1;
-    const auto [home, tag] = key_of(id);
-    std::size_t cell = home;
-    ++probes_;
-    while (cells_[cell] != 0) {
-        cell = (cell + 1) & mask;
+    if (!buckets_.empty()) {
         ++probes_;
+        put(key_of(id), place);
     }
-    cells_[cell] = tag | static_cast<std::uint32_t>(place + 1);
 }
 
 void IdIndex::erase(const Row& row, std::size_t place) noexcept {
-    if (cells_.empty()) {
+    if (buckets_.empty()) {
         return;
     }
-    // Closes the gap instead of leaving a mark, so that a table never fills up with marks: each
-    // following entry of the cluster moves into the hole unless the hole lies before its home.
-    const std::size_t mask = cells_.size() - 1;
-    std::size_t hole = cell_of(row[place].id, place);
-    for (std::size_t cell = (hole + 1) & mask; cells_[cell] != 0; cell = (cell + 1) & mask) {
-        ++probes_;
-        const std::size_t home = key_of(row[(cells_[cell] & mask) - 1].id).home;
-        if (((cell - home) & mask) >= ((cell - hole) & mask)) {
-            cells_[hole] = cells_[cell];
-            hole = cell;
-        }
+    const Key key = key_of(row[place].id);
+    const Cell cell = cell_of(key, place);
+    for (std::size_t at = key.home; at != cell.bucket; at = next(at)) {
+        --buckets_[at].passed;
     }
-    cells_[hole] = 0;
+    buckets_[cell.bucket].tags[cell.number] = 0;
 }
 
 void IdIndex::renumber(BlockId id, std::size_t from, std::size_t to) noexcept {
-    if (cells_.empty()) {
-        return;
+    if (!buckets_.empty()) {
+        const Cell cell = cell_of(key_of(id), from);
+        buckets_[cell.bucket].places[cell.number] = static_cast<std::uint32_t>(to);
     }
-    const std::size_t cell = cell_of(id, from);
-    cells_[cell] = key_of(id).tag | static_cast<std::uint32_t>(to + 1);
 }
 
 void IdIndex::clear(const Row& row) noexcept {
     // A table that was once large costs more to wipe than its few ids to erase.
-    if (row.size() * 8 >= cells_.size()) {
-        probes_ += cells_.size();
-        std::fill(cells_.begin(), cells_.end(), 0U);
+    if (row.size() >= buckets_.size()) {
+        probes_ += buckets_.size();
+        std::fill(buckets_.begin(), buckets_.end(), IdBucket{});
         return;
     }
     for (std::size_t place = row.size(); place > 0; --place) {

@@ -18,6 +18,7 @@
 //! never change their order; I9 a call that fails changes nothing.
 module;
 
+#include <array>
 #include <compare>
 #include <cstddef>
 #include <cstdint>
@@ -181,17 +182,26 @@ namespace detail::sequence {
 /// The costs of a tracker since its construction; a copy begins with those of its original.
 export TrackerCosts costs_of(const ExternalBlockAssignments& tracker) noexcept;
 
+/// Twelve ids of a table, one cache line: a tag and a place of each. Tag 0: free.
+struct alignas(64) IdBucket {
+    std::array<std::uint8_t, 12> tags{};
+    std::uint32_t passed = 0;  ///< ids that found this bucket full and stand behind it
+    std::array<std::uint32_t, 12> places{};
+};
+static_assert(sizeof(IdBucket) == 64);
+
 /// Finds the place of an id in a row of entries.
 ///
-/// A short row is scanned. A longer one has a table of 32-bit cells, at most half full, with linear
-/// probing: the low bits of a cell hold place + 1 (0: empty), the high bits some of the id's hash,
-/// so that a wrong candidate is almost never looked up in the row. The row is passed to each call;
-/// an entry of the table is always at its place in that row unless a call says otherwise.
+/// A short row is scanned. A longer one has a table of buckets, at most half full. One compare
+/// finds the candidates of a bucket, and a wrong one is almost never looked up in the row; so how
+/// long a call takes does not depend on what a branch predictor has seen. The row is passed to each
+/// call; an entry of the table is always at its place in that row unless a call says otherwise.
 class IdIndex {
   public:
     static constexpr std::size_t none = ~std::size_t{0};
     static constexpr std::size_t scanned_at_most = 16;
     static constexpr std::size_t ids_at_most = std::size_t{1} << 30;
+    static constexpr std::size_t ids_per_bucket = 6;
 
     using Row = std::vector<Assignment>;
 
@@ -203,6 +213,8 @@ class IdIndex {
     std::size_t find_counted(const Row& row, BlockId id) noexcept;
     /// The place of a known id; a new one is added for the place row.size() and gives `none`.
     std::size_t find_or_add(const Row& row, BlockId id) noexcept;
+    /// Asks for the memory that find_or_add() of this id will need, some calls ahead of it.
+    void prefetch(BlockId id) const noexcept;
     /// Adds an id that is not in the table.
     void add(BlockId id, std::size_t place) noexcept;
     /// Forgets the id at a place. The ids of all places in the table must still be in the row.
@@ -216,19 +228,20 @@ class IdIndex {
 
   private:
     struct Key {
-        std::size_t home;   // the cell where probing starts
-        std::uint32_t tag;  // the high bits of the cell
+        std::size_t home;  // the bucket where probing starts
+        std::uint8_t tag;
     };
-    struct Found {
-        std::size_t cell;   // where the id is, or the empty cell where it would go
-        std::size_t place;  // or none
+    struct Cell {
+        std::size_t bucket;
+        unsigned number;
     };
     Key key_of(BlockId id) const noexcept;
-    Found locate(const Row& row, BlockId id, std::uint64_t& probes) const noexcept;
-    std::size_t cell_of(BlockId id, std::size_t place) noexcept;
+    std::size_t next(std::size_t bucket) const noexcept;
+    std::size_t locate(const Row& row, BlockId id, Key key, std::uint64_t& probes) const noexcept;
+    void put(Key key, std::size_t place) noexcept;
+    Cell cell_of(Key key, std::size_t place) noexcept;
 
-    std::vector<std::uint32_t> cells_;  // empty: the row is scanned
-    unsigned bits_ = 0;                 // cells_.size() == 1 << bits_
+    std::vector<IdBucket> buckets_;  // a power of two, or none: the row is scanned
     std::uint64_t probes_ = 0;
 };
 

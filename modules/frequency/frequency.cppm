@@ -169,6 +169,7 @@ export class TinyLfuSketch {
     detail::frequency::Counters counters_of(std::span<const std::uint8_t> key) const;
     void prefetch(const detail::frequency::Counters& counters) const noexcept;
     std::uint32_t smallest(const detail::frequency::Counters& counters) const noexcept;
+    bool raise_counters(const detail::frequency::Counters& counters) noexcept;
     void raise(const detail::frequency::Counters& counters);
     void decay(std::uint64_t size_seen);
 

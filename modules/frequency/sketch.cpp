@@ -71,16 +71,23 @@ Counters blocked_counters(std::uint64_t hash, std::size_t word_count) {
     return counters;
 }
 
+// Inlined where the size is known, so that nothing is decided by it.
+[[gnu::always_inline]] inline std::array<std::uint64_t, 4> hash_four_times(
+    const std::uint8_t* key, std::size_t size) noexcept {
+    std::array<std::uint64_t, 4> hashes;
+    for (std::size_t i = 0; i < hashes.size(); ++i) {
+        [[clang::always_inline]] hashes[i] =
+            XXH3_64bits_withSecret(key, size, secrets[i].data(), secret_size);
+    }
+    return hashes;
+}
+
 }  // namespace
 
 namespace detail::frequency {
 
 std::array<std::uint64_t, 4> compat_hashes(std::span<const std::uint8_t> key) noexcept {
-    std::array<std::uint64_t, 4> hashes;
-    for (std::size_t i = 0; i < 4; ++i) {
-        hashes[i] = XXH3_64bits_withSecret(key.data(), key.size(), secrets[i].data(), secret_size);
-    }
-    return hashes;
+    return hash_four_times(key.data(), key.size());
 }
 
 }  // namespace detail::frequency
@@ -107,11 +114,14 @@ const std::atomic<std::uint64_t>& TinyLfuSketch::word(std::size_t index) const n
     return lines_[index / words_per_line].words[index % words_per_line];
 }
 
-Counters TinyLfuSketch::counters_of(std::span<const std::uint8_t> key) const {
+// Inlined for the keys of fixed size, so that their hashes are.
+[[gnu::always_inline]] inline Counters TinyLfuSketch::counters_of(
+    std::span<const std::uint8_t> key) const {
     if (layout_ == SketchLayout::blocked) {
-        return blocked_counters(XXH3_64bits(key.data(), key.size()), word_count_);
+        [[clang::always_inline]] return blocked_counters(XXH3_64bits(key.data(), key.size()),
+                                                         word_count_);
     }
-    const auto hashes = detail::frequency::compat_hashes(key);
+    const auto hashes = hash_four_times(key.data(), key.size());
     const bool power_of_two = word_mask_ != 0 || word_count_ == 1;
     Counters counters;
     for (std::size_t i = 0; i < 4; ++i) {
@@ -138,13 +148,19 @@ std::uint32_t TinyLfuSketch::smallest(const Counters& counters) const noexcept {
     return static_cast<std::uint32_t>(least);
 }
 
-void TinyLfuSketch::raise(const Counters& counters) {
+bool TinyLfuSketch::raise_counters(const Counters& counters) noexcept {
+    // All four are read before the first is written: a write waits for the reads before it, so
+    // that misses would come one after the other.
+    std::array<std::uint64_t, 4> values;
+    for (std::size_t i = 0; i < 4; ++i) {
+        values[i] = word(counters.word[i]).load(std::memory_order_relaxed);
+    }
     bool changed = false;
     for (std::size_t i = 0; i < 4; ++i) {
         auto& target = word(counters.word[i]);
         // Compare and swap instead of an addition: two threads that both read 14 must not carry
         // into the neighbour.
-        auto value = target.load(std::memory_order_relaxed);
+        auto& value = values[i];
         while (((value >> counters.shift[i]) & counter_max) != counter_max) {
             const auto raised = value + (std::uint64_t{1} << counters.shift[i]);
             if (target.compare_exchange_weak(value, raised, std::memory_order_relaxed)) {
@@ -153,7 +169,11 @@ void TinyLfuSketch::raise(const Counters& counters) {
             }
         }
     }
-    if (!changed) {
+    return changed;
+}
+
+void TinyLfuSketch::raise(const Counters& counters) {
+    if (!raise_counters(counters)) {
         return;
     }
     const std::uint64_t size = size_.fetch_add(1, std::memory_order_relaxed) + 1;
@@ -196,16 +216,27 @@ void TinyLfuSketch::increment(std::span<const std::uint8_t> key) {
 }
 
 void TinyLfuSketch::increment_all(std::span<const SequenceHash> keys) {
-    // Addresses run ahead of the counting, so that the misses of a large table overlap.
-    constexpr std::size_t ahead = 10;
-    std::array<Counters, ahead> ring;
-    for (std::size_t i = 0; i < keys.size() + ahead; ++i) {
-        if (i >= ahead) {
-            raise(ring[i % ahead]);
+    // A group is hashed, and its words are asked for, before the group in front of it is counted:
+    // counting waits for its own words only, so that the misses of a large table overlap.
+    constexpr std::size_t group_max = 8;
+    struct Group {
+        std::array<Counters, group_max> counters;
+        std::size_t size = 0;
+    };
+    std::array<Group, 2> groups;
+    const auto hash_next = [&](Group& group) {
+        group.size = std::min(keys.size(), group_max);
+        for (std::size_t i = 0; i < group.size; ++i) {
+            group.counters[i] = counters_of(bytes_of(keys[i]));
+            prefetch(group.counters[i]);
         }
-        if (i < keys.size()) {
-            ring[i % ahead] = counters_of(bytes_of(keys[i]));
-            prefetch(ring[i % ahead]);
+        keys = keys.subspan(group.size);
+    };
+    hash_next(groups[0]);
+    for (std::size_t now = 0; groups[now].size != 0; now = 1 - now) {
+        hash_next(groups[1 - now]);
+        for (std::size_t i = 0; i < groups[now].size; ++i) {
+            raise(groups[now].counters[i]);
         }
     }
 }

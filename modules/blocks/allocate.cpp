@@ -18,14 +18,13 @@ namespace {
 /// Entries that are let go after unlocking, a batch on the stack at a time.
 template <class EntryAt>
 void let_go_entries(const Store& store, std::size_t count, const EntryAt& entry_at) noexcept {
-    std::array<Entry*, EngineAccess::batch_max> batch{};
+    std::array<Entry*, EngineAccess::batch_max> batch;
     for (std::size_t first = 0; first < count; first += batch.size()) {
         const std::size_t size = std::min(batch.size(), count - first);
         for (std::size_t i = 0; i < size; ++i) {
             batch[i] = &entry_at(first + i);
-            EngineAccess::lower_presence(*batch[i], store.tier);
         }
-        EngineAccess::release_all(std::span(batch).first(size));
+        EngineAccess::let_go_blocks(store.registry, std::span(batch).first(size), store.tier);
     }
 }
 
@@ -35,6 +34,9 @@ void uncache(Store& store, std::uint32_t slot_index, BlockState next) noexcept {
     store.index.erase(store.index.probe(slot.hash), slot_index);
     store.enter(slot, slot.word().with(next).with_flag(store.default_flag).next_generation());
 }
+
+/// Places of the reset pool by which slots are asked for before they are handed out.
+constexpr std::size_t reset_ahead = 12;
 
 /// Moves the next `count` victims of the policy into the list.
 void evict(Store& store, std::size_t count, RawList& out, std::vector<SequenceHash>* evicted) {
@@ -50,6 +52,9 @@ void evict(Store& store, std::size_t count, RawList& out, std::vector<SequenceHa
         const auto victim = static_cast<std::uint32_t>(guard.id);
         if (evicted != nullptr) {
             evicted->push_back(store.slots[victim].hash);
+        }
+        if (store.prefetches) {
+            __builtin_prefetch(&store.entry_of(store.slots[victim]), 1);
         }
         uncache(store, victim, BlockState::mutable_block);
         guard = store.guard_of(victim);
@@ -85,6 +90,10 @@ bool Engine::allocate(Store& store, std::size_t count, RawList& out,
     for (std::size_t i = 0; i < from_reset; ++i) {
         const std::uint32_t index = store.reset.pop_front();
         Slot& slot = store.slots[index];
+        if (store.prefetches) {
+            // Also for the calls after this one.
+            __builtin_prefetch(&store.slots[store.reset.ahead(reset_ahead)], 1);
+        }
         store.enter(slot,
                     slot.word().with(BlockState::mutable_block).with_flag(store.default_flag));
         out.push_back(store.guard_of(index));

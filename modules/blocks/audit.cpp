@@ -55,7 +55,7 @@ class Audit {
         }
     }
     std::uint32_t references_of(std::uint32_t slot) const noexcept {
-        return store_.slots[slot].references.load(std::memory_order_relaxed);
+        return store_.slots[slot].references();
     }
     bool in_range(std::uint32_t slot) const noexcept { return slot < store_.slots.size(); }
 
@@ -173,7 +173,8 @@ class Audit {
     void references(std::uint32_t i) {
         const BlockState state = store_.slots[i].state();
         if (state == BlockState::primary || state == BlockState::duplicate) {
-            check(references_of(i) > 0, "G4", i, "a registered block that is not inactive is held");
+            check(store_.slots[i].copies.load(std::memory_order_relaxed) > 0, "G4", i,
+                  "a registered block that is not inactive is held");
         } else if (state == BlockState::inactive) {
             check(references_of(i) == 0, "P7", i, "an evictable block is held by nobody");
         } else {
@@ -260,14 +261,14 @@ std::vector<BlockInfo> Engine::inspect(const Store& store) {
     const Lock lock(store.mutex);
     ++store.uncounted_locks;
     for (std::size_t i = 0; i < blocks.size(); ++i) {
-        const Slot& slot = store.slots[i];
+        Slot& slot = store.slots[i];
         const SlotWord word = slot.word();
         blocks[i].id = i;
         blocks[i].state = word.state();
         if (word.state() != BlockState::reset && word.state() != BlockState::mutable_block) {
             blocks[i].hash = slot.hash;
         }
-        blocks[i].references = slot.references.load(std::memory_order_relaxed);
+        blocks[i].references = slot.references();
         blocks[i].evict_on_reset = word.evict_on_reset();
         blocks[i].use = use_of(word.state());
         blocks[i].since = slot.since;

@@ -91,6 +91,13 @@ class InactivePool {
         }
     }
 
+    /// A hash enters the index that has met another there under the same tag.
+    inline void note_neighbours(const SequenceHash& one, const SequenceHash& other) noexcept {
+        if (forest_) {
+            forest_->note_neighbours(one, other);
+        }
+    }
+
     /// Checks that the policy holds exactly the inactive slots. O(blocks).
     void audit(InvariantReport& report) const;
 

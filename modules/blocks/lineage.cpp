@@ -58,12 +58,20 @@ void TickHeap::erase(std::uint32_t slot) noexcept {
     const std::size_t at = slots_[slot].prev;
     const Item last = items_.back();
     items_.pop_back();
-    if (at == items_.size()) {
-        return;
+    if (at != items_.size()) {
+        settle(at, last);
     }
-    put(at, last);
+}
+
+void TickHeap::replace(std::uint32_t slot, std::uint32_t by) noexcept {
+    expects(holds(slot), "a leaf that leaves the order is in it");
+    settle(slots_[slot].prev, {slots_[by].tick(), by});
+}
+
+void TickHeap::settle(std::size_t at, Item item) noexcept {
+    put(at, item);
     rise(at);
-    sink(slots_[last.slot].prev);
+    sink(slots_[item.slot].prev);
 }
 
 // --- GhostTable ---
@@ -153,14 +161,23 @@ LineageForest::LineageForest(LineageEviction eviction, const SlotArray& slots,
       queue_(slots),
       ghosts_(ghosts_per_held_block * slots.size(), multiplier) {}
 
-std::uint32_t LineageForest::indexed_slot(const LineageKey& key, bool with_node) const noexcept {
-    return index_.find(index_.probe_chain(key.fragment), [&](std::uint32_t slot) {
-        return keeps_node(slot) == with_node && key_of(slots_[slot].hash) == key;
+LineageForest::Indexed LineageForest::indexed(const LineageKey& key) const noexcept {
+    Indexed found;
+    found.node = index_.find(index_.probe_chain(key.fragment), [&](std::uint32_t slot) {
+        if (key_of(slots_[slot].hash) != key) {
+            return false;
+        }
+        if (!keeps_node(slot)) {
+            found.without = slot;
+            return false;
+        }
+        return true;
     });
+    return found;
 }
 
 LineageForest::Node LineageForest::find_node(const LineageKey& key) const noexcept {
-    const std::uint32_t slot = indexed_slot(key, true);
+    const std::uint32_t slot = indexed(key).node;
     if (slot != no_index) {
         return {slot, false};
     }
@@ -170,15 +187,24 @@ LineageForest::Node LineageForest::find_node(const LineageKey& key) const noexce
 /// The parent's node of a linked node, by the slot where it was last seen if it is still there.
 LineageForest::Node LineageForest::find_parent(const LineageKey& key,
                                                std::uint32_t seen) const noexcept {
-    if (seen != no_index && keeps_node(seen) && key_of(slots_[seen].hash) == key) {
+    if (keeps_node_of(seen, key)) {
         return {seen, false};
     }
     return find_node(key);
 }
 
-/// A node without blocks: in the slot of an active block of the key, or on its own.
-LineageForest::Node LineageForest::make_empty_node(const LineageKey& key) noexcept {
-    const std::uint32_t active = indexed_slot(key, false);
+/// If there is none, one without blocks: in the slot of an active block of the key, or on its own.
+LineageForest::Node LineageForest::find_or_make_parent(const LineageKey& key) noexcept {
+    if (keeps_node_of(last_entered_, key)) {
+        return {last_entered_, false};
+    }
+    const auto [node, active] = indexed(key);
+    if (node != no_index) {
+        return {node, false};
+    }
+    if (const std::uint32_t ghost = ghosts_.find(key); ghost != no_index) {
+        return {ghost, true};
+    }
     if (active == no_index) {
         return {ghosts_.insert(Ghost{.key = key, .parent = {}}), true};
     }
@@ -212,7 +238,12 @@ LineageForest::Node LineageForest::place(std::uint32_t slot_index) noexcept {
     if (keeps_node(slot_index)) {
         return {slot_index, false};  // it was the ghost in its own slot
     }
-    Node node = find_node(key_of(slot.hash));
+    Node node;
+    if (keys_are_shared_) {
+        node = find_node(key_of(slot.hash));
+    } else if (ghosts_.size() != 0) {
+        node = {ghosts_.find(key_of(slot.hash)), true};
+    }
     if (!node) {
         set_mark(slot_index, node_mark);
         slot.children = 0;
@@ -235,10 +266,7 @@ LineageForest::Node LineageForest::place(std::uint32_t slot_index) noexcept {
 
 void LineageForest::link(Node node, const SequenceHash& hash) noexcept {
     const LineageKey key = parent_key_of(hash);
-    Node parent = find_node(key);
-    if (!parent) {
-        parent = make_empty_node(key);
-    }
+    const Node parent = find_or_make_parent(key);
     if (children(parent)++ == 0) {
         for_each_block(parent, [&](std::uint32_t block) { leave_order(block); });
     }
@@ -265,6 +293,8 @@ void LineageForest::insert(std::uint32_t slot_index) noexcept {
     if (children(node) == 0) {
         enter_order(slot_index);
     }
+    close_vacancy();
+    last_entered_ = slot_index;
 }
 
 void LineageForest::remove(std::uint32_t slot_index) noexcept {
@@ -284,6 +314,7 @@ void LineageForest::remove(std::uint32_t slot_index) noexcept {
     if (linked) {
         unlink(parent_key_of(slot.hash), slot.primary);
     }
+    close_vacancy();
 }
 
 void LineageForest::remove_from_ghost(std::uint32_t slot_index) noexcept {
@@ -302,13 +333,13 @@ void LineageForest::remove_from_ghost(std::uint32_t slot_index) noexcept {
         return;
     }
     leave_order(slot_index);
-    if (ghosts_[ghost_index].first_block != no_index) {
-        return;
+    if (ghosts_[ghost_index].first_block == no_index) {
+        ghosts_.erase(ghost_index);
+        if (ghost.linked) {
+            unlink(ghost.parent, no_index);
+        }
     }
-    ghosts_.erase(ghost_index);
-    if (ghost.linked) {
-        unlink(ghost.parent, no_index);
-    }
+    close_vacancy();
 }
 
 /// A node linked to this parent died: the parent may become a leaf, or die with all childless
@@ -375,18 +406,28 @@ void LineageForest::for_each_block(Node node, const Visit& visit) const noexcept
 }
 
 void LineageForest::enter_order(std::uint32_t slot) noexcept {
-    if (eviction_ == LineageEviction::tick) {
+    if (eviction_ == LineageEviction::fifo) {
+        queue_.push_back(slot);
+    } else if (vacancy_ == no_index) {
         by_tick_.push(slot);
     } else {
-        queue_.push_back(slot);
+        by_tick_.replace(std::exchange(vacancy_, no_index), slot);
     }
 }
 
 void LineageForest::leave_order(std::uint32_t slot) noexcept {
-    if (eviction_ == LineageEviction::tick) {
-        by_tick_.erase(slot);
-    } else {
+    if (eviction_ == LineageEviction::fifo) {
         queue_.remove(slot);
+    } else if (vacancy_ == no_index) {
+        vacancy_ = slot;
+    } else {
+        by_tick_.erase(slot);
+    }
+}
+
+void LineageForest::close_vacancy() noexcept {
+    if (vacancy_ != no_index) {
+        by_tick_.erase(std::exchange(vacancy_, no_index));
     }
 }
 

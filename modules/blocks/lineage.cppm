@@ -76,6 +76,8 @@ class TickHeap {
         rise(items_.size() - 1);
     }
     void erase(std::uint32_t slot) noexcept;
+    /// One comes in the place of another.
+    void replace(std::uint32_t slot, std::uint32_t by) noexcept;
     /// Whether each place is after the one above it and agrees with its slot. O(leaves).
     bool is_sound() const noexcept;
 
@@ -92,6 +94,7 @@ class TickHeap {
     }
     void rise(std::size_t at) noexcept;
     void sink(std::size_t at) noexcept;
+    void settle(std::size_t at, Item item) noexcept;
 
     const SlotArray& slots_;
     std::vector<Item> items_;
@@ -173,6 +176,10 @@ class LineageForest {
     std::uint32_t pop() noexcept;
     /// An active block's slot is about to leave the index: a node kept in it becomes a ghost.
     void leave_index(std::uint32_t slot) noexcept;
+    /// A hash enters the index that has met another there under the same tag.
+    inline void note_neighbours(const SequenceHash& one, const SequenceHash& other) noexcept {
+        keys_are_shared_ = keys_are_shared_ || key_of(one) == key_of(other);
+    }
 
     /// Checks structure and counts against a rebuilt forest. O(blocks).
     void audit(InvariantReport& report) const;
@@ -205,10 +212,18 @@ class LineageForest {
         return slots_[slot].state() == BlockState::inactive;
     }
 
-    std::uint32_t indexed_slot(const LineageKey& key, bool with_node) const noexcept;
+    /// What the index has of a key.
+    struct Indexed {
+        std::uint32_t node = no_index;     ///< the slot that keeps the node of the key
+        std::uint32_t without = no_index;  ///< a slot of the key that keeps none
+    };
+    Indexed indexed(const LineageKey& key) const noexcept;
+    bool keeps_node_of(std::uint32_t slot, const LineageKey& key) const noexcept {
+        return slot != no_index && keeps_node(slot) && key_of(slots_[slot].hash) == key;
+    }
     Node find_node(const LineageKey& key) const noexcept;
     Node find_parent(const LineageKey& key, std::uint32_t seen) const noexcept;
-    Node make_empty_node(const LineageKey& key) noexcept;
+    Node find_or_make_parent(const LineageKey& key) noexcept;
     std::uint32_t move_to_ghost(std::uint32_t slot) noexcept;
     Node place(std::uint32_t slot) noexcept;
     void link(Node node, const SequenceHash& hash) noexcept;
@@ -226,12 +241,20 @@ class LineageForest {
     void for_each_block(Node node, const Visit& visit) const noexcept;
     void enter_order(std::uint32_t slot) noexcept;
     void leave_order(std::uint32_t slot) noexcept;
+    void close_vacancy() noexcept;
 
     const LineageEviction eviction_;
     const SlotArray& slots_;
     const TagIndex& index_;
     std::size_t size_ = 0;
     std::uint64_t next_tick_ = 0;
+    std::uint32_t last_entered_ = no_index;  ///< often the parent of the next that enters
+    /// Two hashes of one key have been in the index together. Until then, which is almost always
+    /// for ever, a slot in the index is alone with its key, and nobody need look for others.
+    bool keys_are_shared_ = false;
+    /// Within a change: the leaf whose place in the order the next one takes, so that a chain that
+    /// grows or shrinks at its end costs O(1). Tick only.
+    std::uint32_t vacancy_ = no_index;
     TickHeap by_tick_;
     SlotList queue_;
     GhostTable ghosts_;

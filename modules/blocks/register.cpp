@@ -30,16 +30,17 @@ void leave_registry(const Store& store, std::span<const RawGuard> guards) noexce
 /// Gives each slot of the guards the registry entry of its hash, then announces the new ones. On an
 /// exception no slot has one, and nobody was told.
 void enter_registry(const Store& store, std::span<RawGuard> guards) {
-    std::array<Registration, EngineAccess::batch_max> items;
+    RegistrationRoom<EngineAccess::batch_max> room;
     const bool announces = EngineAccess::announces(store.registry);
     std::size_t done = 0;
     try {
         while (done < guards.size()) {
-            const std::size_t count = std::min(items.size(), guards.size() - done);
+            const std::size_t count = std::min(EngineAccess::batch_max, guards.size() - done);
+            const auto items = room.take(count);
             for (std::size_t i = 0; i < count; ++i) {
                 items[i].hash = store.slots[guards[done + i].id].hash;
             }
-            EngineAccess::register_all(store.registry, store.tier, std::span(items).first(count));
+            EngineAccess::register_all(store.registry, store.tier, items);
             for (std::size_t i = 0; i < count; ++i) {
                 RawGuard& guard = guards[done + i];
                 store.slots[guard.id].entry = items[i].entry->index;
@@ -67,7 +68,7 @@ void enter_registry(const Store& store, std::span<RawGuard> guards) {
 /// Registers one staged block whose hash is free.
 void make_primary(Store& store, RawGuard& guard, Slot& slot, Probe probe) noexcept {
     store.enter(slot, slot.word().with(BlockState::primary));
-    slot.references.store(1, std::memory_order_relaxed);
+    slot.begin_references();
     store.index.insert(probe, static_cast<std::uint32_t>(guard.id));
     guard.generation |= kept_mark;
 }
@@ -77,7 +78,7 @@ void make_duplicate(Store& store, RawGuard& guard, Slot& slot, std::uint32_t pri
     store.acquire(primary);
     slot.primary = primary;
     store.enter(slot, slot.word().with(BlockState::duplicate));
-    slot.references.store(1, std::memory_order_relaxed);
+    slot.begin_references();
     store.counters.duplicate_blocks_add(1);
     guard.generation |= kept_mark;
 }
@@ -87,10 +88,31 @@ void make_duplicate(Store& store, RawGuard& guard, Slot& slot, std::uint32_t pri
 void enter_store(Store& store, std::span<RawGuard> guards) noexcept {
     std::uint32_t first_rejected = no_index;
     std::uint32_t last_rejected = no_index;
-    for (RawGuard& guard : guards) {
+    constexpr std::size_t near = 8;
+    const auto fetch_holder = [&](std::size_t i) {
+        if (store.prefetches && i < guards.size()) {
+            const SequenceHash& hash = store.slots[guards[i].id].hash;
+            const std::uint32_t candidate = store.index.candidate(store.index.probe(hash));
+            if (candidate != no_index) {
+                __builtin_prefetch(&store.slots[candidate], 1);
+            }
+        }
+    };
+    for (std::size_t i = 0; i < near; ++i) {
+        fetch_holder(i);
+    }
+    for (std::size_t i = 0; i < guards.size(); ++i) {
+        fetch_holder(i + near);
+        RawGuard& guard = guards[i];
         Slot& slot = slot_of(guard, BlockState::staged);
         const Probe probe = store.index.probe(slot.hash);
-        const std::uint32_t holder = store.find(slot.hash, probe);
+        const std::uint32_t holder = store.index.find(probe, [&](std::uint32_t other) {
+            if (store.slots[other].hash == slot.hash) {
+                return true;
+            }
+            store.inactive.note_neighbours(store.slots[other].hash, slot.hash);
+            return false;
+        });
         if (holder == no_index) {
             make_primary(store, guard, slot, probe);
         } else if (store.duplication == BlockDuplicationPolicy::allow) {
@@ -126,6 +148,34 @@ void stage_locked(Store& store, std::span<const RawGuard> guards) noexcept {
     store.counters.inflight_mutable_add(-static_cast<std::int64_t>(guards.size()));
 }
 
+/// After unlocking: presence of the blocks that were kept, in order.
+void raise_presence(const Store& store, std::span<RawGuard> guards) noexcept {
+    constexpr std::size_t few = 6;  // cheaper one by one than under the table lock
+    std::array<Entry*, EngineAccess::batch_max> batch;
+    std::size_t size = 0;
+    const auto raise = [&] {
+        const auto entries = std::span(batch).first(size);
+        if (size > few) {
+            EngineAccess::raise_presence_all(store.registry, entries, store.tier);
+        } else {
+            for (Entry* entry : entries) {
+                EngineAccess::raise_presence(*entry, store.tier);
+            }
+        }
+        size = 0;
+    };
+    for (RawGuard& guard : guards) {
+        if ((guard.generation & kept_mark) != 0) {
+            guard.generation &= ~kept_mark;
+            batch[size++] = &store.entry_of(store.slots[guard.id]);
+            if (size == batch.size()) {
+                raise();
+            }
+        }
+    }
+    raise();
+}
+
 void look_ahead(const Store& store, std::span<const RawGuard> guards) noexcept {
     for (const RawGuard& guard : guards) {
         store.index.prefetch(store.index.probe(store.slots[guard.id].hash));
@@ -155,12 +205,7 @@ void register_blocks(Store& store, std::span<RawGuard> guards, const Before& bef
         throw;
     }
     core::pause_point("blocks.register.unlocked");
-    for (RawGuard& guard : guards) {
-        if ((guard.generation & kept_mark) != 0) {
-            guard.generation &= ~kept_mark;
-            EngineAccess::raise_presence(store.entry_of(store.slots[guard.id]), store.tier);
-        }
-    }
+    raise_presence(store, guards);
     store.counters.inflight_immutable_add(static_cast<std::int64_t>(guards.size()));
     store.counters.registrations_add(guards.size());
 }

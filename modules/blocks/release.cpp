@@ -13,8 +13,9 @@ namespace kvbm::detail::blocks {
 
 namespace {
 
-/// What dropping a guard did to presence: so many blocks of one entry are gone. Kept in the record
-/// of the guard itself, which is of no use any more, so that a release allocates nothing.
+/// What dropping a guard did to presence: so many blocks of one entry are gone. If any are, it is
+/// kept in the record of the guard itself, which is of no use any more, so that a release allocates
+/// nothing.
 struct Gone {
     Entry* entry = nullptr;
     std::uint32_t blocks = 0;
@@ -30,16 +31,21 @@ void uncache_to_reset(Store& store, std::uint32_t slot_index, Gone& gone) noexce
 /// Gives up a strong reference, with the lock held. True: it was the last, and the slot is the
 /// caller's alone.
 bool give_up_reference(Slot& slot) noexcept {
+    // References are alike: whichever it is, one that a lookup counted may go.
+    if (const std::uint32_t lookups = slot.lookups(); lookups != 0) {
+        slot.set_lookups(lookups - 1);
+        return false;
+    }
     // A lone reference stays alone: it is this caller's, and lookups make others under the lock
     // only. Acquire: pairs with the release of copies dropped without the lock.
-    if (slot.references.load(std::memory_order_acquire) != 1) {
+    if (slot.copies.load(std::memory_order_acquire) != 1) {
         core::pause_point("blocks.drop.counted");
         // Of several, the others may go without the lock meanwhile: the count as it falls decides.
-        if (slot.references.fetch_sub(1, std::memory_order_acq_rel) != 1) {
+        if (slot.copies.fetch_sub(1, std::memory_order_acq_rel) != 1) {
             return false;
         }
     }
-    slot.references.store(0, std::memory_order_relaxed);
+    slot.copies.store(0, std::memory_order_relaxed);
     return true;
 }
 
@@ -81,26 +87,20 @@ struct Drop {
 };
 
 /// The effect of one dropped guard, with the lock held.
-Drop drop(Store& store, GuardKind kind, const RawGuard& guard) noexcept {
+template <GuardKind kind>
+Drop drop(Store& store, const RawGuard& guard) noexcept {
     Drop done;
     const auto slot_index = static_cast<std::uint32_t>(guard.id);
-    switch (kind) {
-        case GuardKind::mutable_block:
-            static_cast<void>(slot_of(guard, BlockState::mutable_block));
-            store.to_reset(slot_index);
-            break;
-        case GuardKind::complete_block:
-            static_cast<void>(slot_of(guard, BlockState::staged));
-            store.to_reset(slot_index);
-            break;
-        case GuardKind::immutable_block:
-        case GuardKind::pin:
-            if (registered_slot_of(guard).state() == BlockState::primary) {
-                done.superseded = !drop_primary(store, slot_index, done.gone);
-            } else {
-                drop_duplicate(store, slot_index, done.gone);
-            }
-            break;
+    if constexpr (kind == GuardKind::mutable_block) {
+        static_cast<void>(slot_of(guard, BlockState::mutable_block));
+        store.to_reset(slot_index);
+    } else if constexpr (kind == GuardKind::complete_block) {
+        static_cast<void>(slot_of(guard, BlockState::staged));
+        store.to_reset(slot_index);
+    } else if (registered_slot_of(guard).state() == BlockState::primary) {
+        done.superseded = !drop_primary(store, slot_index, done.gone);
+    } else {
+        drop_duplicate(store, slot_index, done.gone);
     }
     return done;
 }
@@ -127,18 +127,72 @@ Gone unpack(const RawGuard& record) noexcept {
             static_cast<std::uint32_t>(record.id)};
 }
 
-/// Calls `visit(record)` front to back or back to front.
+/// Calls `visit(i)` for each place, front to back or back to front.
 template <class Visit>
-void in_order(std::span<RawGuard> guards, ReleaseOrder order, const Visit& visit) {
+void in_order(std::size_t size, ReleaseOrder order, const Visit& visit) {
     if (order == ReleaseOrder::root_first) {
-        for (RawGuard& guard : guards) {
-            visit(guard);
+        for (std::size_t i = 0; i < size; ++i) {
+            visit(i);
         }
     } else {
-        for (std::size_t i = guards.size(); i-- > 0;) {
-            visit(guards[i]);
+        for (std::size_t i = size; i-- > 0;) {
+            visit(i);
         }
     }
+}
+
+/// Drops the armed guards in order, with the lock held, and gives how many there were. What is to
+/// be settled is in their records; `any_gone` tells whether anything is.
+template <GuardKind kind>
+std::size_t drop_all(Store& store, std::span<RawGuard> guards, ReleaseOrder order,
+                     bool& any_gone) noexcept {
+    // In a large pool the misses of the slots overlap.
+    constexpr std::size_t ahead = 12;
+    const auto look_at = [&](std::size_t place) {
+        if (place < guards.size()) {
+            __builtin_prefetch(&store.slots[guards[place].id], 1);
+        }
+    };
+    const bool backwards = order == ReleaseOrder::leaf_first;
+    if (store.prefetches) {
+        for (std::size_t i = 0; i < ahead; ++i) {
+            look_at(backwards ? guards.size() - 1 - i : i);
+        }
+    }
+    std::size_t dropped = 0;
+    in_order(guards.size(), order, [&](std::size_t i) {
+        RawGuard& guard = guards[i];
+        if (store.prefetches) {
+            look_at(backwards ? i - ahead : i + ahead);
+        }
+        if (guard.store == nullptr) {
+            guard = pack({});
+            return;
+        }
+        ++dropped;
+        const Gone gone = drop<kind>(store, guard).gone;
+        if (gone.blocks != 0) {
+            any_gone = true;
+            guard = pack(gone);
+        }
+    });
+    return dropped;
+}
+
+/// Calls `run` with the kind as a constant.
+template <class Run>
+auto with_kind(GuardKind kind, const Run& run) {
+    switch (kind) {
+        case GuardKind::mutable_block:
+            return run.template operator()<GuardKind::mutable_block>();
+        case GuardKind::complete_block:
+            return run.template operator()<GuardKind::complete_block>();
+        case GuardKind::immutable_block:
+            return run.template operator()<GuardKind::immutable_block>();
+        case GuardKind::pin:
+            break;
+    }
+    return run.template operator()<GuardKind::pin>();
 }
 
 /// The store of the first armed record.
@@ -162,18 +216,10 @@ void count_dropped(Store& store, GuardKind kind, std::size_t guards) noexcept {
 
 void Engine::release(GuardKind kind, std::span<RawGuard> guards, ReleaseOrder order) noexcept {
     Store& store = store_of(guards);
-    std::size_t dropped = 0;
     bool any_gone = false;
     Lock lock(store.mutex);
-    in_order(guards, order, [&](RawGuard& guard) {
-        if (guard.store == nullptr) {
-            guard = pack({});
-            return;
-        }
-        ++dropped;
-        const Gone gone = drop(store, kind, guard).gone;
-        any_gone = any_gone || gone.blocks != 0;
-        guard = pack(gone);
+    const std::size_t dropped = with_kind(kind, [&]<GuardKind constant>() {
+        return drop_all<constant>(store, guards, order, any_gone);
     });
     count_dropped(store, kind, dropped);
     store.publish_sizes();
@@ -183,7 +229,11 @@ void Engine::release(GuardKind kind, std::span<RawGuard> guards, ReleaseOrder or
     core::pause_point("blocks.release.unlocked");
 
     if (any_gone) {
-        in_order(guards, order, [&](const RawGuard& record) { settle(unpack(record), tier); });
+        in_order(guards.size(), order, [&](std::size_t i) {
+            if (guards[i].store == nullptr) {
+                settle(unpack(guards[i]), tier);
+            }
+        });
     }
     if (dead) {
         delete &store;
@@ -193,28 +243,30 @@ void Engine::release(GuardKind kind, std::span<RawGuard> guards, ReleaseOrder or
 void Engine::release(GuardKind kind, RawGuard guard) noexcept {
     Store& store = *guard.store;
     const bool shared = kind == GuardKind::immutable_block || kind == GuardKind::pin;
+    bool seems_last = false;
     if (shared) {
         if (kind == GuardKind::immutable_block) {
             // First: with the reference gone, the store may be gone.
             store.counters.inflight_immutable_add(-1);
         }
         Slot& slot = registered_slot_of(guard);
-        std::uint32_t references = slot.references.load(std::memory_order_relaxed);
-        while (references > 1) {
+        std::uint32_t copies = slot.copies.load(std::memory_order_relaxed);
+        while (copies > 1) {
             core::pause_point("blocks.release.shared");
             // Release: what this thread did with the block happens before its last drop. Pairs with
             // give_up_reference().
-            if (slot.references.compare_exchange_weak(references, references - 1,
-                                                      std::memory_order_release,
-                                                      std::memory_order_relaxed)) {
+            if (slot.copies.compare_exchange_weak(copies, copies - 1, std::memory_order_release,
+                                                  std::memory_order_relaxed)) {
                 return;
             }
         }
+        seems_last = slot.lookups() == 0;
         core::pause_point("blocks.release.last");
     }
     Lock lock(store.mutex);
-    const auto [gone, superseded] = drop(store, kind, guard);
-    if (superseded) {
+    const auto [gone, superseded] =
+        with_kind(kind, [&]<GuardKind constant>() { return drop<constant>(store, guard); });
+    if (superseded && seems_last) {
         // A lookup was quicker: it revived the block that this drop was about to give up.
         store.counters.eager_primary_to_inactive_add(1);
         store.counters.release_primary_noop_add(1);
@@ -235,7 +287,7 @@ void Engine::release(GuardKind kind, RawGuard guard) noexcept {
 }
 
 void Engine::add_reference(GuardKind kind, const RawGuard& guard) noexcept {
-    registered_slot_of(guard).references.fetch_add(1, std::memory_order_relaxed);
+    registered_slot_of(guard).copies.fetch_add(1, std::memory_order_relaxed);
     if (kind == GuardKind::immutable_block) {
         guard.store->counters.inflight_immutable_add(1);
     }
@@ -246,7 +298,7 @@ const SequenceHash& Engine::hash(const RawGuard& guard) noexcept {
 }
 
 std::size_t Engine::use_count(const RawGuard& guard) noexcept {
-    return registered_slot_of(guard).references.load(std::memory_order_relaxed);
+    return registered_slot_of(guard).references();
 }
 
 bool Engine::is_duplicate(const RawGuard& guard) noexcept {

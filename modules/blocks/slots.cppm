@@ -2,17 +2,23 @@
 //!
 //! One slot per block, a cache line, exactly full:
 //!
-//!   | hash 16 | prev 4 | references 4 | next hint 8 | word 8 | entry 4 | primary 4 |
+//!   | hash 16 | prev 4 | copies 4 | next or lookups 4 | hint 4 | word 8 | entry 4 | primary 4 |
 //!   | since 8 | children 4 | sibling 4 |
 //!
 //!   word = generation << 6 | the policy's mark << 4 | evict flag << 3 | state
 //!
 //! What is written where:
-//!   references  rises without a lock when a guard is copied; falls to 0, and rises from 0, under
-//!               the lock only
-//!   word        written under the lock; atomic because a guard's owner may read it without
+//!   copies      rises without a lock when a guard is copied, and falls without one while it is
+//!               more than 1; becomes 0, and rises from 0, under the lock only
+//!   lookups     written under the lock; atomic because a guard's owner may read it without
+//!   word        likewise
 //!   hash        written by the owner of a mutable block, fixed until the block is mutable again
 //!   the rest    under the lock
+//!
+//! The strong references of a registered block are its copies and its lookups together: lookups of
+//! a block that somebody holds come by the list, under the lock, where counting them takes no
+//! locked instruction. While there is a reference there is one among the copies, so that whoever
+//! takes away another copy is never the last.
 //!
 //! The generation rises whenever a slot stops being staged or registered, so a reference to an
 //! earlier life of the slot is recognised.
@@ -66,10 +72,10 @@ struct SlotWord {
 /// The record of one block id.
 struct alignas(64) Slot {
     SequenceHash hash;
-    std::uint32_t prev = no_index;  ///< in the inactive list; a scan's mark while primary
-    std::atomic<std::uint32_t> references{0};  ///< strong references while registered
-    std::uint32_t next = no_index;             ///< in the inactive list
-    std::uint32_t hint = no_index;  ///< a slot worth prefetching when this one is evicted
+    std::uint32_t prev = no_index;         ///< in the inactive list; a scan's mark while primary
+    std::atomic<std::uint32_t> copies{0};  ///< while registered: the first reference, and copies
+    std::uint32_t next = no_index;         ///< in the inactive list; while registered: lookups
+    std::uint32_t hint = no_index;         ///< a slot worth prefetching when this one is evicted
     std::atomic<std::uint64_t> word_bits{0};
     std::uint32_t entry = no_index;  ///< the registry's entry while registered or inactive
     /// Of a duplicate: the slot it keeps alive. In a lineage forest: where the parent was last
@@ -84,6 +90,25 @@ struct alignas(64) Slot {
         word_bits.store(word.bits, std::memory_order_relaxed);
     }
     inline BlockState state() const noexcept { return word().state(); }
+
+    /// Strong references that lookups made of the registered block while somebody held it.
+    inline std::uint32_t lookups() noexcept {
+        return std::atomic_ref(next).load(std::memory_order_relaxed);
+    }
+    inline void set_lookups(std::uint32_t count) noexcept {
+        std::atomic_ref(next).store(count, std::memory_order_relaxed);
+    }
+    /// The block becomes registered or is revived: one reference.
+    inline void begin_references() noexcept {
+        set_lookups(0);
+        copies.store(1, std::memory_order_relaxed);
+    }
+    /// Strong references; only a registered block has any.
+    inline std::uint32_t references() noexcept {
+        const BlockState now = state();
+        const bool registered = now == BlockState::primary || now == BlockState::duplicate;
+        return copies.load(std::memory_order_relaxed) + (registered ? lookups() : 0);
+    }
 
     /// Lineage tick, which has no list: when the block became inactive, in the place of next and
     /// hint.

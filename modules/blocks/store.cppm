@@ -22,7 +22,7 @@ using core::Mutex;
 using registry::EngineAccess;
 using registry::Entry;
 using registry::Probe;
-using registry::Registration;
+using registry::RegistrationRoom;
 using registry::TagIndex;
 
 /// Free slots, first in first out. Never holds more than its capacity.
@@ -43,6 +43,11 @@ class ResetPool {
         head_ = head_ + 1 == ring_.size() ? 0 : head_ + 1;
         --size_;
         return slot;
+    }
+    /// The slot handed out so many places after the next, or any if there is none.
+    inline std::uint32_t ahead(std::size_t places) const noexcept {
+        const std::size_t at = head_ + places;
+        return ring_[at < ring_.size() ? at : at - ring_.size()];
     }
     /// The i-th to be handed out.
     inline std::uint32_t operator[](std::size_t i) const noexcept {
@@ -117,9 +122,9 @@ class Store {
         if (slot.state() == BlockState::inactive) {
             inactive.remove(slot_index);
             enter(slot, slot.word().with(BlockState::primary));
-            slot.references.store(1, std::memory_order_relaxed);
+            slot.begin_references();
         } else {
-            slot.references.fetch_add(1, std::memory_order_relaxed);
+            slot.set_lookups(slot.lookups() + 1);
         }
     }
 

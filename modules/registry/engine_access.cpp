@@ -56,16 +56,21 @@ void EngineAccess::release_shared(Entry& entry) noexcept {
 }
 
 void EngineAccess::raise_presence(Entry& entry, TierId tier) noexcept {
-    TierCell* cell = find_cell(entry, tier);
-    expects(cell != nullptr, "an entry has a cell for each tier it was registered for");
-    cell->fetch_add(1, std::memory_order_release);
+    registered_cell(entry, tier).fetch_add(1, std::memory_order_release);
+}
+
+void EngineAccess::raise_presence_all(const BlockRegistry& registry,
+                                      std::span<Entry* const> entries, TierId tier) noexcept {
+    registry.core().raise_all(entries, tier);
 }
 
 void EngineAccess::lower_presence(Entry& entry, TierId tier) noexcept {
-    TierCell* cell = find_cell(entry, tier);
-    expects(cell != nullptr, "an entry has a cell for each tier it was registered for");
-    const std::uint64_t before = cell->fetch_sub(1, std::memory_order_release);
-    expects(blocks_in(before) != 0, "presence never falls below zero");
+    registry::lower_presence(entry, tier);
+}
+
+void EngineAccess::let_go_blocks(const BlockRegistry& registry, std::span<Entry*> entries,
+                                 TierId tier) noexcept {
+    registry.core().let_go_blocks(entries, tier);
 }
 
 BlockRegistrationHandle EngineAccess::handle(Entry& entry) noexcept {

@@ -5,6 +5,9 @@ module;
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
+#include <span>
+#include <type_traits>
 
 export module kvbm.registry:entry;
 
@@ -40,6 +43,24 @@ export struct Registration {
     SequenceHash hash;
     Entry* entry = nullptr;
     bool is_new = false;
+};
+
+/// Room for so many registrations at once, of which only those are made that are asked for. For the
+/// layers above, not for users.
+export template <std::size_t most>
+class RegistrationRoom {
+  public:
+    /// The first `count`, each anew. Rule: there is room for so many.
+    std::span<Registration> take(std::size_t count) noexcept {
+        expects(count <= most, "a batch of registrations has room for all");
+        auto* items = reinterpret_cast<Registration*>(memory_.data());
+        std::uninitialized_default_construct_n(items, count);
+        return {items, count};
+    }
+
+  private:
+    static_assert(std::is_trivially_destructible_v<Registration>);
+    alignas(Registration) std::array<std::byte, most * sizeof(Registration)> memory_;
 };
 
 }  // namespace kvbm::detail::registry

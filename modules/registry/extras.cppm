@@ -64,6 +64,28 @@ inline Extras* find_extras(const Entry& entry) noexcept {
     return extras_in(entry.extras.load(std::memory_order_acquire));
 }
 
+/// Extras of entries that are dying, in the order of their deaths, until they may be destroyed.
+class DeadExtras {
+  public:
+    void take_of(const Entry& entry) noexcept {
+        if (Extras* extras = extras_in(entry.extras.load(std::memory_order_relaxed))) {
+            *last_ = extras;
+            last_ = &extras->next_dead;
+        }
+    }
+    /// Runs destructors of users' values: with no lock held.
+    void destroy() noexcept {
+        while (first_ != nullptr) {
+            const std::unique_ptr<Extras> extras(first_);
+            first_ = extras->next_dead;
+        }
+    }
+
+  private:
+    Extras* first_ = nullptr;
+    Extras** last_ = &first_;
+};
+
 /// The extras of an entry, made if absent. For who holds a reference.
 inline Extras& need_extras(Entry& entry) {
     std::uintptr_t word = entry.extras.load(std::memory_order_acquire);
@@ -113,6 +135,20 @@ inline TierCell* find_cell(Entry& entry, TierId tier) noexcept {
         }
     }
     return find_further_cell(entry, tier);
+}
+
+/// The cell of a tier that the entry was registered for.
+inline TierCell& registered_cell(Entry& entry, TierId tier) noexcept {
+    TierCell* cell = find_cell(entry, tier);
+    expects(cell != nullptr, "an entry has a cell for each tier it was registered for");
+    return *cell;
+}
+
+/// One block fewer of a tier that the entry was registered for.
+inline void lower_presence(Entry& entry, TierId tier) noexcept {
+    const std::uint64_t before =
+        registered_cell(entry, tier).fetch_sub(1, std::memory_order_release);
+    expects(blocks_in(before) != 0, "presence never falls below zero");
 }
 
 /// Takes a free cell of the list for the tier. Callers hold the table lock, so no other tier takes

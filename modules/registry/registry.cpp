@@ -1,7 +1,6 @@
 module;
 
 #include <algorithm>
-#include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -22,6 +21,7 @@ using detail::registry::Core;
 using detail::registry::EngineAccess;
 using detail::registry::Entry;
 using detail::registry::Registration;
+using detail::registry::RegistrationRoom;
 
 namespace {
 
@@ -156,14 +156,14 @@ void BlockRegistry::register_sequence_hashes_into(std::span<const SequenceHash> 
                                                   std::vector<BlockRegistrationHandle>& out) {
     const std::size_t first = out.size();
     reserve_more(out, hashes.size());
-    std::array<Registration, EngineAccess::batch_max> items;
+    RegistrationRoom<EngineAccess::batch_max> room;
     try {
         while (!hashes.empty()) {
-            const std::size_t count = std::min(items.size(), hashes.size());
+            const std::size_t count = std::min(EngineAccess::batch_max, hashes.size());
+            const auto batch = room.take(count);
             for (std::size_t i = 0; i < count; ++i) {
-                items[i].hash = hashes[i];
+                batch[i].hash = hashes[i];
             }
-            const auto batch = std::span(items).first(count);
             core().register_all(nullptr, batch);
             for (const Registration& item : batch) {
                 out.push_back(

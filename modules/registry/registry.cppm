@@ -86,6 +86,15 @@ export class EngineAccess {
     /// zero.
     static void raise_presence(Entry& entry, TierId tier) noexcept;
     static void lower_presence(Entry& entry, TierId tier) noexcept;
+    /// raise_presence() of entries of one registry, in order, under one table lock, which is worth
+    /// its price from a few entries on. Each has a block of the caller's.
+    static void raise_presence_all(const BlockRegistry& registry, std::span<Entry* const> entries,
+                                   TierId tier) noexcept;
+
+    /// lower_presence() and release_all() of up to batch_max blocks, each of another entry of the
+    /// registry. The span is scratch afterwards. With no lock held, as release_all().
+    static void let_go_blocks(const BlockRegistry& registry, std::span<Entry*> entries,
+                              TierId tier) noexcept;
 
     /// One more handle on an entry that is alive.
     static BlockRegistrationHandle handle(Entry& entry) noexcept;

@@ -179,6 +179,62 @@ class Core {
         hold_new(items);
     }
 
+    /// One more block of a tier in each entry, which the caller's block keeps alive.
+    void raise_all(std::span<Entry* const> entries, TierId tier) noexcept {
+        const core::ExclusiveLock lock(mutex_);
+        for (Entry* entry : entries) {
+            TierCell& cell = registered_cell(*entry, tier);
+            // With a lone reference, the caller's, no other block counts here, and none comes
+            // without the lock of the table: no locked instruction is needed.
+            if (entry->references.load(std::memory_order_acquire) == 1) {
+                cell.store(cell.load(std::memory_order_relaxed) + 1, std::memory_order_release);
+            } else {
+                cell.fetch_add(1, std::memory_order_release);
+            }
+        }
+    }
+
+    /// Blocks of a tier are gone, each of another entry of this registry: lowers its presence and
+    /// gives up a reference, in order. The span is scratch afterwards.
+    void let_go_blocks(std::span<Entry*> entries, TierId tier) noexcept {
+        if (events_ != nullptr) {
+            for (Entry* entry : entries) {
+                lower_presence(*entry, tier);
+            }
+            release_all(entries);
+            return;
+        }
+        DeadExtras extras;
+        std::size_t dead = 0;
+        {
+            const core::ExclusiveLock lock(mutex_);
+            for (const Entry* entry : entries) {
+                table_.prefetch(table_.probe(entry->hash));
+            }
+            for (Entry* entry : entries) {
+                // A lone reference stays alone: it is this caller's, and others are made of the
+                // table under its lock. So the end of an entry takes no locked instruction.
+                if (entry->references.load(std::memory_order_acquire) == 1) {
+                    expects(holds_blocks(*entry, std::span(&tier, 1)),
+                            "presence never falls below zero");
+                    entry->references.store(0, std::memory_order_relaxed);
+                } else {
+                    lower_presence(*entry, tier);
+                    if (entry->references.fetch_sub(1, std::memory_order_acq_rel) != 1) {
+                        continue;
+                    }
+                }
+                extras.take_of(*entry);
+                bury_one(*entry);
+                ++dead;
+            }
+        }
+        extras.destroy();
+        if (dead != 0) {
+            let_go(dead);
+        }
+    }
+
     /// Gives up one reference of each entry, of whatever registry, in order. The span is scratch
     /// afterwards.
     static void release_all(std::span<Entry*> entries) noexcept {
@@ -235,28 +291,23 @@ class Core {
 
     /// The end of entries whose last reference has gone.
     void end(std::span<Entry* const> dead) noexcept {
-        Extras* left = nullptr;
-        Extras** last = &left;
+        DeadExtras extras;
         for (Entry* entry : dead) {
-            const std::uintptr_t word = entry->extras.load(std::memory_order_relaxed);
-            if ((word & reported_bit) != 0) {
+            if ((entry->extras.load(std::memory_order_relaxed) & reported_bit) != 0) {
                 events::Emitter::emit(*events_, EventKind::removed, entry->hash);
             }
-            if (Extras* extras = extras_in(word)) {
-                *last = extras;
-                last = &extras->next_dead;
-            }
+            extras.take_of(*entry);
         }
         {
             const core::ExclusiveLock lock(mutex_);
+            for (const Entry* entry : dead) {
+                table_.prefetch(table_.probe(entry->hash));
+            }
             for (Entry* entry : dead) {
                 bury_one(*entry);
             }
         }
-        while (left != nullptr) {
-            const std::unique_ptr<Extras> extras(left);
-            left = extras->next_dead;
-        }
+        extras.destroy();
         let_go(dead.size());
     }
 
@@ -285,8 +336,9 @@ class Core {
             return entry;
         }
         Entry& entry = entry_at(first_free_);
-        first_free_ =
-            static_cast<std::uint32_t>(entry.tiers[0].exchange(0, std::memory_order_relaxed));
+        // Nobody else writes to a free entry.
+        first_free_ = static_cast<std::uint32_t>(entry.tiers[0].load(std::memory_order_relaxed));
+        entry.tiers[0].store(0, std::memory_order_relaxed);
         return entry;
     }
 

@@ -197,16 +197,38 @@ TEST_P(LastDrop, of_a_list_that_meets_a_single_drop_gives_the_block_back) {
 TEST_P(LastDrop, of_a_duplicate_that_meets_one_of_its_primary_gives_both_back) {
     auto primary = make_block();
     auto duplicate = register_hash(manager_, hash_);
+    ImmutableBlock<> copy = primary;
+    ImmutableBlockList<> list;
+    list.push_back(std::move(primary));
+    list.clear();
     Parking parking("blocks.drop.counted");
     auto dropper = drop_on_a_thread(std::move(duplicate));
     parking.await();  // the duplicate is reset; two references on the primary were counted
 
     {
-        const auto dropped = std::move(primary);
+        const auto dropped = std::move(copy);
     }
     parking.let_go();
     dropper.join();
 
+    expect_given_back();
+}
+
+TEST_P(LastDrop, that_was_none_when_it_began_is_not_superseded) {
+    auto block = make_block();
+    auto found = manager_.match_blocks({&hash_, 1});
+    Parking parking("blocks.release.last");
+    auto dropper = drop_on_a_thread(std::move(block));
+    parking.await();
+
+    auto more = manager_.match_blocks({&hash_, 1});
+    parking.let_go();
+    dropper.join();
+
+    EXPECT_EQ(revivals(), Revivals(0, 0));
+    EXPECT_EQ(found[0].use_count(), 2u);
+    found.clear();
+    more.clear();
     expect_given_back();
 }
 

@@ -109,8 +109,29 @@ void* operator new(std::size_t size, std::align_val_t alignment) {
     return counted(__real_aligned_alloc(step, rounded == 0 ? step : rounded), size);
 }
 
-// The forms for arrays, too: a sanitizer's runtime has its own, which would not end in the two
-// above.
+// All other forms, too: a sanitizer's runtime has its own, which would not end in the two above, and
+// of ThreadSanitizer's a program takes all or none.
+void* operator new(std::size_t size, const std::nothrow_t&) noexcept {
+    try {
+        return operator new(size);
+    } catch (const std::bad_alloc&) {
+        return nullptr;
+    }
+}
+void* operator new(std::size_t size, std::align_val_t alignment, const std::nothrow_t&) noexcept {
+    try {
+        return operator new(size, alignment);
+    } catch (const std::bad_alloc&) {
+        return nullptr;
+    }
+}
+void* operator new[](std::size_t size, const std::nothrow_t& how) noexcept {
+    return operator new(size, how);
+}
+void* operator new[](std::size_t size, std::align_val_t alignment,
+                     const std::nothrow_t& how) noexcept {
+    return operator new(size, alignment, how);
+}
 void* operator new[](std::size_t size) {
     return operator new(size);
 }
@@ -140,5 +161,17 @@ void operator delete(void* memory, std::align_val_t) noexcept {
     release(memory);
 }
 void operator delete(void* memory, std::size_t, std::align_val_t) noexcept {
+    release(memory);
+}
+void operator delete(void* memory, const std::nothrow_t&) noexcept {
+    release(memory);
+}
+void operator delete(void* memory, std::align_val_t, const std::nothrow_t&) noexcept {
+    release(memory);
+}
+void operator delete[](void* memory, const std::nothrow_t&) noexcept {
+    release(memory);
+}
+void operator delete[](void* memory, std::align_val_t, const std::nothrow_t&) noexcept {
     release(memory);
 }

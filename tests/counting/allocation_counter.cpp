@@ -109,8 +109,7 @@ void* operator new(std::size_t size, std::align_val_t alignment) {
     return counted(__real_aligned_alloc(step, rounded == 0 ? step : rounded), size);
 }
 
-// All other forms, too: a sanitizer's runtime has its own, which would not end in the two above,
-// and of ThreadSanitizer's a program takes all or none.
+// All other forms, too: a sanitizer's runtime has its own, which would not end in the two above.
 void* operator new(std::size_t size, const std::nothrow_t&) noexcept {
     try {
         return operator new(size);

@@ -29,18 +29,19 @@ import kvbm.core;
 namespace kvbm::tool {
 namespace {
 
-// What an interrupt must put in order. The handler may only read these and call write, unlink and
-// _exit; ready flags are set after what they announce.
+// What an interrupt must put in order. The handler, which runs on any thread, may only read these
+// and call write, unlink and _exit; flags are set after what they announce.
 constexpr std::string_view wipe = "\r\033[K";
-volatile std::sig_atomic_t progress_is_shown = 0;
-volatile std::sig_atomic_t temporary_exists = 0;
+std::atomic<bool> progress_is_shown = false;
+std::atomic<bool> temporary_exists = false;
+static_assert(std::atomic<bool>::is_always_lock_free, "what a signal handler may read");
 char temporary_path[4096];
 
 extern "C" void on_interrupt(int signal) {
-    if (progress_is_shown != 0) {
+    if (progress_is_shown) {
         [[maybe_unused]] const auto written = ::write(STDERR_FILENO, wipe.data(), wipe.size());
     }
-    if (temporary_exists != 0) {
+    if (temporary_exists) {
         ::unlink(temporary_path);
     }
     ::_exit(128 + signal);  // as shells tell it: 130 for an interrupt
@@ -95,7 +96,7 @@ int replace_file(const std::string& target, std::string_view text) {
         return ENAMETOOLONG;
     }
     std::memcpy(temporary_path, pattern.c_str(), pattern.size() + 1);
-    temporary_exists = 1;  // before it does: its name is written before the file is made
+    temporary_exists = true;  // before it does: its name is written before the file is made
     int error = 0;
     if (const int file = ::mkstemp(temporary_path); file >= 0) {
         ::fchmod(file, access_rights_for(target));  // mkstemp makes it private
@@ -112,7 +113,7 @@ int replace_file(const std::string& target, std::string_view text) {
     } else {
         error = errno;
     }
-    temporary_exists = 0;
+    temporary_exists = false;
     return error;
 }
 
@@ -216,9 +217,9 @@ ProgressLine::~ProgressLine() {
     }
     finished_.notify_one();
     thread_.join();
-    if (progress_is_shown != 0) {
+    if (progress_is_shown) {
         write_all(STDERR_FILENO, wipe);
-        progress_is_shown = 0;
+        progress_is_shown = false;
     }
 }
 
@@ -229,7 +230,7 @@ void ProgressLine::show() {
         const std::size_t done = done_.load(std::memory_order_relaxed);
         const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - start;
         const double share = static_cast<double>(done) / static_cast<double>(total_);
-        progress_is_shown = 1;
+        progress_is_shown = true;
         write_all(STDERR_FILENO,
                   done == 0 ? fmt::format("{}0 of {} requests", wipe, with_thousands(total_))
                             : fmt::format("{}{} of {} requests, {:.0f} %, {:.0f} s left", wipe,

@@ -29,15 +29,17 @@ import kvbm.core;
 namespace kvbm::tool {
 namespace {
 
-// What an interrupt must put in order. The handler, which runs on any thread, may only read these
+// What an interrupt must put in order. The handler, which runs on any thread, may only use these
 // and call write, unlink and _exit; flags are set after what they announce.
 constexpr std::string_view wipe = "\r\033[K";
 std::atomic<bool> progress_is_shown = false;
+std::atomic<bool> interrupted = false;  // set by the handler: nothing more is shown
 std::atomic<bool> temporary_exists = false;
 static_assert(std::atomic<bool>::is_always_lock_free, "what a signal handler may read");
 char temporary_path[4096];
 
 extern "C" void on_interrupt(int signal) {
+    interrupted = true;
     if (progress_is_shown) {
         [[maybe_unused]] const auto written = ::write(STDERR_FILENO, wipe.data(), wipe.size());
     }
@@ -230,12 +232,18 @@ void ProgressLine::show() {
         const std::size_t done = done_.load(std::memory_order_relaxed);
         const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - start;
         const double share = static_cast<double>(done) / static_cast<double>(total_);
+        if (interrupted) {
+            return;
+        }
         progress_is_shown = true;
         write_all(STDERR_FILENO,
                   done == 0 ? fmt::format("{}0 of {} requests", wipe, with_thousands(total_))
                             : fmt::format("{}{} of {} requests, {:.0f} %, {:.0f} s left", wipe,
                                           with_thousands(done), with_thousands(total_), 100 * share,
                                           spent.count() * (1 - share) / share));
+        if (interrupted) {
+            write_all(STDERR_FILENO, wipe);  // the handler may have wiped before that was written
+        }
     }
 }
 

@@ -229,12 +229,12 @@ void ProgressLine::show() {
     const auto start = std::chrono::steady_clock::now();
     std::unique_lock lock(mutex_);
     while (!finished_.wait_for(lock, std::chrono::milliseconds(100), [this] { return stop_; })) {
+        if (interrupted) {
+            continue;
+        }
         const std::size_t done = done_.load(std::memory_order_relaxed);
         const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - start;
         const double share = static_cast<double>(done) / static_cast<double>(total_);
-        if (interrupted) {
-            return;
-        }
         progress_is_shown = true;
         write_all(STDERR_FILENO,
                   done == 0 ? fmt::format("{}0 of {} requests", wipe, with_thousands(total_))

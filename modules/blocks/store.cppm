@@ -44,7 +44,8 @@ class ResetPool {
         --size_;
         return slot;
     }
-    /// The slot handed out so many places after the next, or any if there is none.
+    /// The slot handed out so many places after the next, or any if there is none. Rule: fewer
+    /// places than the pool has.
     inline std::uint32_t ahead(std::size_t places) const noexcept {
         const std::size_t at = head_ + places;
         return ring_[at < ring_.size() ? at : at - ring_.size()];

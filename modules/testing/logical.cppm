@@ -231,11 +231,10 @@ export class Harness {
   public:
     explicit Harness(const Options& options);
 
-    /// Runs a command on both and compares outcomes, rows and pools; audits the real side. The
-    /// first difference, or nothing.
+    /// Runs a command on both and compares outcomes, rows and pools; audits. The first difference,
+    /// or nothing.
     std::optional<std::string> run(const Command& command);
-    /// Audits the naive side, clears the trackers, drops what is loose, and takes every block of
-    /// both pools in order.
+    /// Clears the trackers, drops what is loose, and takes every block of both pools in order.
     std::optional<std::string> finish();
 
     const std::array<LogicalBlockAssignments<>, trackers_count>& trackers() const noexcept {

@@ -102,7 +102,7 @@ void drop(Guards& guards, ReleaseOrder order) {
 }  // namespace
 
 Options decode_options(ByteReader& bytes) {
-    constexpr std::array<std::size_t, 4> block_counts{4, 8, 12, 24};
+    constexpr std::array<std::size_t, 4> block_counts{4, 8, 16, 40};
     Options options;
     options.block_count = block_counts[bytes.below(block_counts.size())];
     options.reject = bytes.flag();
@@ -325,8 +325,10 @@ std::optional<std::string> Harness::difference() {
             return report.to_string();
         }
     }
-    if (const auto report = manager_.check_invariants(); !report.ok()) {
-        return report.to_string();
+    for (const auto* manager : {&manager_, &twin_}) {
+        if (const auto report = manager->check_invariants(); !report.ok()) {
+            return report.to_string();
+        }
     }
     const auto found = manager_.inspect();
     const auto expected = twin_.inspect();
@@ -362,18 +364,15 @@ std::optional<std::string> Harness::run(const Command& command) {
 }
 
 std::optional<std::string> Harness::finish() {
-    if (const auto report = twin_.check_invariants(); !report.ok()) {
-        return "the twin: " + report.to_string();
-    }
-    const Steps steps{*this};
     while (!loose_.empty()) {
-        steps(DropLoose{0});
+        if (auto different = run(DropLoose{0})) {
+            return different;
+        }
     }
     for (std::size_t i = 0; i < trackers_count; ++i) {
-        steps(Clear{i, false});
-    }
-    if (auto different = difference()) {
-        return "at the end: " + *different;
+        if (auto different = run(Clear{i, false})) {
+            return different;
+        }
     }
     const auto ours = manager_.allocate_blocks_with_evictions(manager_.total_blocks());
     const auto theirs = twin_.allocate_blocks_with_evictions(twin_.total_blocks());

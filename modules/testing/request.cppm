@@ -299,10 +299,9 @@ export class Harness {
     explicit Harness(const Options& options);
 
     /// Runs a command on both and compares outcome, events, counters, ids, pools and the simulated
-    /// KV; audits the real side. The first difference, or nothing. A command without its request is
-    /// passed over.
+    /// KV; audits. The first difference, or nothing. A command without its request is passed over.
     std::optional<std::string> run(const Command& command);
-    /// Audits the naive side, destroys all requests, then takes every block of both pools in order.
+    /// Destroys all requests, then takes every block of both pools in order.
     std::optional<std::string> finish();
 
     /// What `command` comes to in the present state: Advance becomes the call it stands for.

@@ -344,8 +344,10 @@ std::optional<std::string> Harness::request_difference(std::size_t slot) {
 }
 
 std::optional<std::string> Harness::pool_difference() const {
-    if (const auto report = manager_.check_invariants(); !report.ok()) {
-        return report.to_string();
+    for (const auto* manager : {&manager_, &twin_}) {
+        if (const auto report = manager->check_invariants(); !report.ok()) {
+            return report.to_string();
+        }
     }
     std::vector<std::size_t> holders(options_.block_count);
     for (std::size_t slot = 0; slot < slots_count; ++slot) {
@@ -421,14 +423,10 @@ std::optional<std::string> Harness::run(const Command& given) {
 }
 
 std::optional<std::string> Harness::finish() {
-    if (const auto report = twin_.check_invariants(); !report.ok()) {
-        return "the twin: " + report.to_string();
-    }
     for (std::size_t slot = 0; slot < slots_count; ++slot) {
-        destroy(slot);
-    }
-    if (const auto difference = pool_difference()) {
-        return "at the end: " + *difference;
+        if (auto difference = run(Destroy{slot})) {
+            return difference;
+        }
     }
     if (manager_.available_blocks() != manager_.total_blocks()) {
         return "blocks are lost at the end";

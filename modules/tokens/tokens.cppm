@@ -121,7 +121,7 @@ export class TokenBlock {
           salt_(salt),
           block_hash_(names.block),
           parent_(names.parent),
-          sequence_hash_(*SequenceHash::make(names.chain, names.parent, position)) {}
+          sequence_hash_(must(SequenceHash::make(names.chain, names.parent, position))) {}
 
     std::size_t block_size_ = 0;
     SaltHash salt_ = 0;

@@ -19,28 +19,39 @@ namespace {
 template <class EntryAt>
 void let_go_entries(const Store& store, std::size_t count, const EntryAt& entry_at) noexcept {
     std::array<Entry*, EngineAccess::batch_max> batch;
-    for (std::size_t first = 0; first < count; first += batch.size()) {
-        const std::size_t size = std::min(batch.size(), count - first);
-        for (std::size_t i = 0; i < size; ++i) {
-            batch[i] = &entry_at(first + i);
-        }
+    std::size_t size = 0;
+    const auto let_go = [&] {
         EngineAccess::let_go_blocks(store.registry, std::span(batch).first(size), store.tier);
+        size = 0;
+    };
+    for (std::size_t i = 0; i < count; ++i) {
+        if (Entry* entry = entry_at(i)) {
+            batch[size++] = entry;
+            if (size == batch.size()) {
+                let_go();
+            }
+        }
+    }
+    if (size != 0) {
+        let_go();
     }
 }
 
 /// Takes an inactive slot out of the index; its life ends. Its entry is still to be let go.
 void uncache(Store& store, std::uint32_t slot_index, BlockState next) noexcept {
     Slot& slot = store.slots[slot_index];
-    store.index.erase(store.index.probe(slot.hash), slot_index);
+    store.leave_index(slot_index);
     store.enter(slot, slot.word().with(next).with_flag(store.default_flag).next_generation());
 }
 
 /// Places of the reset pool by which slots are asked for before they are handed out.
 constexpr std::size_t reset_ahead = 12;
 
-/// Moves the next `count` victims of the policy into the list.
-void evict(Store& store, std::size_t count, RawList& out, std::vector<SequenceHash>* evicted) {
+/// Moves the next `count` victims of the policy into the list. Gives how many have an entry.
+std::size_t evict(Store& store, std::size_t count, RawList& out,
+                  std::vector<SequenceHash>* evicted) {
     const std::size_t first = out.size();
+    std::size_t with_entry = 0;
     for (std::size_t i = 0; i < count; ++i) {
         const std::uint32_t victim = store.inactive.pop();
         if (store.prefetches) {
@@ -53,12 +64,16 @@ void evict(Store& store, std::size_t count, RawList& out, std::vector<SequenceHa
         if (evicted != nullptr) {
             evicted->push_back(store.slots[victim].hash);
         }
-        if (store.prefetches) {
-            __builtin_prefetch(&store.entry_of(store.slots[victim]), 1);
+        if (const Entry* entry = store.entry_of(store.slots[victim])) {
+            ++with_entry;
+            if (store.prefetches) {
+                __builtin_prefetch(entry, 1);
+            }
         }
         uncache(store, victim, BlockState::mutable_block);
         guard = store.guard_of(victim);
     }
+    return with_entry;
 }
 
 }  // namespace
@@ -98,7 +113,7 @@ bool Engine::allocate(Store& store, std::size_t count, RawList& out,
                     slot.word().with(BlockState::mutable_block).with_flag(store.default_flag));
         out.push_back(store.guard_of(index));
     }
-    evict(store, victims, out, evicted);
+    const std::size_t with_entry = evict(store, victims, out, evicted);
     store.counters.allocations_add(count);
     store.counters.allocations_from_reset_add(from_reset);
     store.counters.evictions_add(victims);
@@ -107,10 +122,11 @@ bool Engine::allocate(Store& store, std::size_t count, RawList& out,
     lock.unlock();
     core::pause_point("blocks.allocate.unlocked");
 
-    const auto taken = out.span().last(victims);
-    let_go_entries(store, victims, [&](std::size_t i) -> Entry& {
-        return store.entry_of(store.slots[taken[i].id]);
-    });
+    if (with_entry != 0) {
+        const auto taken = out.span().last(victims);
+        let_go_entries(store, victims,
+                       [&](std::size_t i) { return store.entry_of(store.slots[taken[i].id]); });
+    }
     return true;
 }
 
@@ -121,7 +137,9 @@ Result<std::size_t, BlockManagerResetError> Engine::reset_inactive(Store& store)
     entries.reserve(drained);
     for (std::size_t i = 0; i < drained; ++i) {
         const std::uint32_t index = store.inactive.pop();
-        entries.push_back(&store.entry_of(store.slots[index]));
+        if (Entry* entry = store.entry_of(store.slots[index])) {
+            entries.push_back(entry);
+        }
         uncache(store, index, BlockState::reset);
         store.reset.push_back(index);
     }
@@ -130,7 +148,7 @@ Result<std::size_t, BlockManagerResetError> Engine::reset_inactive(Store& store)
     lock.unlock();
     core::pause_point("blocks.reset_inactive.unlocked");
 
-    let_go_entries(store, drained, [&](std::size_t i) -> Entry& { return *entries[i]; });
+    let_go_entries(store, entries.size(), [&](std::size_t i) { return entries[i]; });
     if (free != store.slots.size()) {
         return failure(BlockManagerResetError{store.slots.size(), free, drained});
     }

@@ -42,6 +42,8 @@ class Audit {
             check(references_of(i) >= duplicates_of[i], "G5", i,
                   "a primary has a reference of each live duplicate");
         }
+        check_whole(!is_sole_ || linked_ == store_.linked, "R4",
+                    "a store without entries counts those it has");
         metrics();
         return std::move(report_);
     }
@@ -141,7 +143,8 @@ class Audit {
                 return;
             case BlockState::duplicate:
                 check(seen_[i] == Place::nowhere, "P7", i, "a held block is in no pool");
-                entered(i);
+                check(store_.slots[i].entry == no_index, "R4", i,
+                      "a duplicate leaves the registry entry to its primary");
                 return;
             case BlockState::mutable_block:
             case BlockState::staged:
@@ -160,14 +163,22 @@ class Audit {
 
     void entered(std::uint32_t i) {
         const Slot& slot = store_.slots[i];
-        if (slot.entry == no_index || store_.entry_of(slot).hash != slot.hash ||
-            store_.entry_of(slot).references.load(std::memory_order_relaxed) == 0) {
+        Entry* entry = store_.entry_of(slot);
+        if (is_sole_ && entry == nullptr) {
+            check(!EngineAccess::has_live_entry(store_.registry, slot.hash), "R4", i,
+                  "a registered block holds the registry entry of its hash, if there is one");
+            return;
+        }
+        if (entry == nullptr || entry->hash != slot.hash ||
+            entry->references.load(std::memory_order_relaxed) == 0) {
             check(false, "R4", i, "a registered block holds the registry entry of its hash");
             return;
         }
-        const bool settled = snapshot_.registrations == store_.registered;
-        check(!settled || EngineAccess::handle(store_.entry_of(slot)).has_block(store_.tier), "R3",
-              i, "a registered block is present in its tier");
+        ++linked_;
+        // A sole store raises it under the lock.
+        const bool settled = is_sole_ || snapshot_.registrations == store_.registered;
+        check(!settled || EngineAccess::handle(*entry).has_block(store_.tier), "R3", i,
+              "a registered block is present in its tier");
     }
 
     void references(std::uint32_t i) {
@@ -232,7 +243,9 @@ class Audit {
 
     const Store& store_;
     const MetricsSnapshot snapshot_ = store_.metrics->snapshot();
+    const bool is_sole_ = store_.is_sole.load(std::memory_order_relaxed);
     std::int64_t mutable_blocks_ = 0;
+    std::size_t linked_ = 0;
     std::vector<Place> seen_;
     InvariantReport report_;
 };

@@ -229,8 +229,9 @@ class ImmutableBlock {
     inline ManagerId manager_id() const noexcept {
         return detail::blocks::Engine::id(*owned_.get().store);
     }
-    /// A new strong handle on the registry's entry.
-    BlockRegistrationHandle registration_handle() const noexcept {
+    /// A new strong handle on the registry's entry of the hash, which may have to be made: may
+    /// throw bad_alloc, with nothing changed.
+    BlockRegistrationHandle registration_handle() const {
         return detail::blocks::Engine::registration_handle(owned_.get());
     }
     /// Another slot is the primary of this hash.
@@ -247,7 +248,8 @@ class ImmutableBlock {
     void set_evict_on_reset(bool value) const {
         detail::blocks::Engine::set_evict_on_reset(owned_.get(), value);
     }
-    /// A reference that does not keep the block.
+    /// A reference that does not keep the block, but its registry entry: may throw as
+    /// registration_handle().
     WeakBlock<Tier> downgrade() const {
         return WeakBlock<Tier>(owned_.get(), registration_handle());
     }
@@ -274,7 +276,7 @@ export class LifecyclePin {
     inline ManagerId manager_id() const noexcept {
         return detail::blocks::Engine::id(*owned_.get().store);
     }
-    BlockRegistrationHandle registration_handle() const noexcept {
+    BlockRegistrationHandle registration_handle() const {
         return detail::blocks::Engine::registration_handle(owned_.get());
     }
     /// The same number as ImmutableBlock::use_count().

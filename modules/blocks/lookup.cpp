@@ -8,6 +8,7 @@ module;
 #include <memory>
 #include <optional>
 #include <span>
+#include <vector>
 
 module kvbm.blocks;
 
@@ -141,10 +142,19 @@ void Engine::scan(Store& store, std::span<const SequenceHash> hashes, Touch touc
         return;
     }
     out.reserve_more(hashes.size());
+    // In a sole store the lock is that of the registry too, so liveness is seen in the same walk.
+    const bool touches = touch == Touch::yes && store.registry.has_frequency_tracking();
+    std::vector<bool> live(touches ? hashes.size() : 0);
+    bool is_sole = false;
     {
         const Lock lock(store.mutex);
         reserve_for(store, hashes.size());
-        walk(store, hashes, [&](std::size_t, std::uint32_t slot_index) {
+        is_sole = store.is_sole.load(std::memory_order_relaxed);
+        walk(store, hashes, [&](std::size_t i, std::uint32_t slot_index) {
+            if (touches && is_sole) {
+                live[i] = slot_index != no_index ||
+                          EngineAccess::has_live_entry(store.registry, hashes[i]);
+            }
             if (slot_index == no_index) {
                 return true;
             }
@@ -165,7 +175,13 @@ void Engine::scan(Store& store, std::span<const SequenceHash> hashes, Touch touc
         store.publish_sizes();
     }
     store.counters.inflight_immutable_add(static_cast<std::int64_t>(out.size()));
-    if (touch == Touch::yes) {
+    if (touches && is_sole) {
+        for (std::size_t i = 0; i < hashes.size(); ++i) {
+            if (live[i]) {
+                EngineAccess::touch(store.registry, hashes[i]);
+            }
+        }
+    } else if (touches) {
         EngineAccess::touch_live(store.registry, hashes);
     }
 }

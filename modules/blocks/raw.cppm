@@ -311,7 +311,7 @@ export class Engine {
     static std::size_t use_count(const RawGuard& guard) noexcept;
     static bool is_duplicate(const RawGuard& guard) noexcept;
     static void set_evict_on_reset(const RawGuard& guard, bool value);
-    static BlockRegistrationHandle registration_handle(const RawGuard& guard) noexcept;
+    static BlockRegistrationHandle registration_handle(const RawGuard& guard);
 
     // --- weak blocks: they keep the store alive, not the slot ---
     static void hold_weak(Store& store) noexcept;

@@ -19,11 +19,12 @@ namespace {
 constexpr std::uint64_t kept_mark = std::uint64_t{1} << 63;  ///< kept its own block
 constexpr std::uint64_t new_mark = std::uint64_t{1} << 62;   ///< its hash is new to the registry
 
-/// Gives up the entries of staged slots.
+/// Gives up the entries of staged slots. With no lock held.
 void leave_registry(const Store& store, std::span<const RawGuard> guards) noexcept {
     for (const RawGuard& guard : guards) {
-        Entry* entry = &store.entry_of(store.slots[guard.id]);
-        EngineAccess::release_all(std::span<Entry*>(&entry, 1));
+        if (Entry* entry = store.entry_of(store.slots[guard.id])) {
+            EngineAccess::release_all(std::span<Entry*>(&entry, 1));
+        }
     }
 }
 
@@ -59,33 +60,65 @@ void enter_registry(const Store& store, std::span<RawGuard> guards) {
         for (RawGuard& guard : guards) {
             if ((guard.generation & new_mark) != 0) {
                 guard.generation &= ~new_mark;
-                EngineAccess::announce(store.entry_of(store.slots[guard.id]));
+                EngineAccess::announce(*store.entry_of(store.slots[guard.id]));
             }
         }
     }
 }
 
-/// Registers one staged block whose hash is free.
-void make_primary(Store& store, RawGuard& guard, Slot& slot, Probe probe) noexcept {
+/// In a sole store, with its lock held: gives each slot of the guards the entry of its hash if
+/// there is one. `adopted` counts the guards whose slots were seen to. An exception leaves it to
+/// the caller to give the entries up, without the lock.
+void adopt_entries(Store& store, std::span<const RawGuard> guards, std::size_t& adopted) {
+    const bool any = EngineAccess::entry_count(store.registry) != 0;
+    for (const RawGuard& guard : guards) {
+        Slot& slot = store.slots[guard.id];
+        Entry* entry = any ? EngineAccess::adopt(store.registry, slot.hash) : nullptr;
+        slot.entry = entry != nullptr ? entry->index : no_index;
+        ++adopted;
+        if (entry != nullptr) {
+            EngineAccess::make_cell(*entry, store.tier);
+        }
+    }
+}
+
+/// A staged slot is no primary: the holder of its hash has a reference to the same entry.
+void give_up_entry(const Store& store, Slot& slot) noexcept {
+    if (Entry* entry = store.entry_of(slot)) {
+        EngineAccess::release_shared(*entry);
+        slot.entry = no_index;
+    }
+}
+
+/// Registers one staged block whose hash is free. In a sole store its presence is raised at once,
+/// and it is marked if nobody knew the hash.
+void make_primary(Store& store, RawGuard& guard, Slot& slot, Probe probe, bool is_sole) noexcept {
     store.enter(slot, slot.word().with(BlockState::primary));
     slot.begin_references();
     store.index.insert(probe, static_cast<std::uint32_t>(guard.id));
-    guard.generation |= kept_mark;
+    if (!is_sole) {
+        guard.generation |= kept_mark;
+    } else if (Entry* entry = store.entry_of(slot)) {
+        EngineAccess::raise_presence(*entry, store.tier);
+        ++store.linked;
+    } else {
+        guard.generation |= new_mark;
+    }
 }
 
 /// Registers one staged block beside the holder of its hash.
-void make_duplicate(Store& store, RawGuard& guard, Slot& slot, std::uint32_t primary) noexcept {
+void make_duplicate(Store& store, Slot& slot, std::uint32_t primary) noexcept {
+    give_up_entry(store, slot);
     store.acquire(primary);
     slot.primary = primary;
     store.enter(slot, slot.word().with(BlockState::duplicate));
     slot.begin_references();
     store.counters.duplicate_blocks_add(1);
-    guard.generation |= kept_mark;
 }
 
 /// The locked part. Rejected candidates wait in a chain of their own links, and go to the reset
 /// pool in batch order.
-void enter_store(Store& store, std::span<RawGuard> guards) noexcept {
+void enter_store(Store& store, std::span<RawGuard> guards, bool is_sole) noexcept {
     std::uint32_t first_rejected = no_index;
     std::uint32_t last_rejected = no_index;
     constexpr std::size_t near = 8;
@@ -114,17 +147,16 @@ void enter_store(Store& store, std::span<RawGuard> guards) noexcept {
             return false;
         });
         if (holder == no_index) {
-            make_primary(store, guard, slot, probe);
+            make_primary(store, guard, slot, probe, is_sole);
         } else if (store.duplication == BlockDuplicationPolicy::allow) {
-            make_duplicate(store, guard, slot, holder);
+            make_duplicate(store, slot, holder);
         } else {
             const auto rejected = static_cast<std::uint32_t>(guard.id);
             (first_rejected == no_index ? first_rejected : store.slots[last_rejected].next) =
                 rejected;
             last_rejected = rejected;
             slot.next = no_index;
-            // The holder of the hash has a reference to the same entry.
-            EngineAccess::release_shared(store.entry_of(slot));
+            give_up_entry(store, slot);
             store.acquire(holder);
             store.counters.registration_dedup_add(1);
             guard = store.guard_of(holder);
@@ -167,13 +199,35 @@ void raise_presence(const Store& store, std::span<RawGuard> guards) noexcept {
     for (RawGuard& guard : guards) {
         if ((guard.generation & kept_mark) != 0) {
             guard.generation &= ~kept_mark;
-            batch[size++] = &store.entry_of(store.slots[guard.id]);
+            batch[size++] = store.entry_of(store.slots[guard.id]);
             if (size == batch.size()) {
                 raise();
             }
         }
     }
     raise();
+}
+
+/// After unlocking, for a sole store: touches the hashes that nobody knew, in order.
+void touch_new(const Store& store, std::span<RawGuard> guards) noexcept {
+    const bool touches = EngineAccess::announces(store.registry);
+    std::array<SequenceHash, EngineAccess::batch_max> batch;
+    std::size_t size = 0;
+    for (RawGuard& guard : guards) {
+        if ((guard.generation & new_mark) != 0) {
+            guard.generation &= ~new_mark;
+            if (touches) {
+                batch[size++] = store.slots[guard.id].hash;
+                if (size == batch.size()) {
+                    EngineAccess::touch_all(store.registry, batch);
+                    size = 0;
+                }
+            }
+        }
+    }
+    if (size != 0) {
+        EngineAccess::touch_all(store.registry, std::span(batch).first(size));
+    }
 }
 
 void look_ahead(const Store& store, std::span<const RawGuard> guards) noexcept {
@@ -188,24 +242,46 @@ void register_blocks(Store& store, std::span<RawGuard> guards, const Before& bef
     if (guards.empty()) {
         return;
     }
-    enter_registry(store, guards);
+    bool is_sole = store.is_sole.load(std::memory_order_acquire);
+    std::size_t entered = 0;  // guards whose slots have their entry, if they are to have one
+    const auto enter_first = [&] {
+        enter_registry(store, guards);
+        entered = guards.size();
+    };
+    if (!is_sole) {
+        enter_first();
+    }
     core::pause_point("blocks.register.entered");
     if (store.prefetches) {
         look_ahead(store, guards);
     }
     try {
-        const Lock lock(store.mutex);
+        Lock lock(store.mutex);
+        if (is_sole && !store.is_sole.load(std::memory_order_relaxed)) {
+            // A second store came to the registry meanwhile.
+            is_sole = false;
+            lock.unlock();
+            enter_first();
+            lock.lock();
+        }
         // A candidate may take an inactive block of its hash out of the policy.
         store.inactive.reserve(store.held() + std::min(guards.size(), store.inactive.size()));
+        if (is_sole) {
+            adopt_entries(store, guards, entered);
+        }
         before_entering();
-        enter_store(store, guards);
+        enter_store(store, guards, is_sole);
         store.publish_sizes();
     } catch (...) {
-        leave_registry(store, guards);
+        leave_registry(store, guards.first(entered));
         throw;
     }
     core::pause_point("blocks.register.unlocked");
-    raise_presence(store, guards);
+    if (is_sole) {
+        touch_new(store, guards);
+    } else {
+        raise_presence(store, guards);
+    }
     store.counters.inflight_immutable_add(static_cast<std::int64_t>(guards.size()));
     store.counters.registrations_add(guards.size());
 }

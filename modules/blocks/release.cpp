@@ -13,19 +13,13 @@ namespace kvbm::detail::blocks {
 
 namespace {
 
-/// What dropping a guard did to presence: so many blocks of one entry are gone. If any are, it is
-/// kept in the record of the guard itself, which is of no use any more, so that a release allocates
-/// nothing.
-struct Gone {
-    Entry* entry = nullptr;
-    std::uint32_t blocks = 0;
-};
-
-/// Ends a registered slot's life.
-void uncache_to_reset(Store& store, std::uint32_t slot_index, Gone& gone) noexcept {
-    gone.entry = &store.entry_of(store.slots[slot_index]);
-    ++gone.blocks;
+/// Ends a registered slot's life, and gives the entry in which a block is gone, or null.
+Entry* uncache_to_reset(Store& store, std::uint32_t slot_index) noexcept {
+    store.inactive.leave_index(slot_index);
+    store.leave_index(slot_index);
+    Entry* gone = store.entry_of(store.slots[slot_index]);
     store.to_reset(slot_index);
+    return gone;
 }
 
 /// Gives up a strong reference, with the lock held. True: it was the last, and the slot is the
@@ -49,82 +43,77 @@ bool give_up_reference(Slot& slot) noexcept {
     return true;
 }
 
+/// What a drop under the lock did.
+struct Drop {
+    /// Where a block is gone. It is kept in the record of the guard itself, which is of no use any
+    /// more, so that a release allocates nothing.
+    Entry* gone = nullptr;
+    bool superseded = false;  ///< a primary that somebody else holds stays as it is
+};
+
 /// Gives up a strong reference on a primary; with the last it becomes inactive, or reset if its
-/// flag says so. Gives whether it was the last.
-bool drop_primary(Store& store, std::uint32_t slot_index, Gone& gone) noexcept {
+/// flag says so.
+Drop drop_primary(Store& store, std::uint32_t slot_index) noexcept {
     Slot& slot = store.slots[slot_index];
     if (!give_up_reference(slot)) {
-        return false;
+        return {.superseded = true};
     }
     if (slot.word().evict_on_reset()) {
-        store.inactive.leave_index(slot_index);
-        store.index.erase(store.index.probe(slot.hash), slot_index);
-        uncache_to_reset(store, slot_index, gone);
-    } else {
-        store.enter(slot, slot.word().with(BlockState::inactive));
-        store.inactive.insert(slot_index);
+        return {.gone = uncache_to_reset(store, slot_index)};
     }
-    return true;
+    store.enter(slot, slot.word().with(BlockState::inactive));
+    store.inactive.insert(slot_index);
+    return {};
 }
 
 /// Gives up a strong reference on a duplicate; with the last it is reset, and then lets its primary
 /// go.
-void drop_duplicate(Store& store, std::uint32_t slot_index, Gone& gone) noexcept {
+Drop drop_duplicate(Store& store, std::uint32_t slot_index) noexcept {
     Slot& slot = store.slots[slot_index];
     if (!give_up_reference(slot)) {
-        return;
+        return {};
     }
     const std::uint32_t primary = slot.primary;
     slot.primary = no_index;
-    uncache_to_reset(store, slot_index, gone);
-    static_cast<void>(drop_primary(store, primary, gone));
+    store.to_reset(slot_index);
+    return {.gone = drop_primary(store, primary).gone};
 }
-
-/// What a drop under the lock did.
-struct Drop {
-    Gone gone;
-    bool superseded = false;  ///< a primary that somebody else holds stays as it is
-};
 
 /// The effect of one dropped guard, with the lock held.
 template <GuardKind kind>
 Drop drop(Store& store, const RawGuard& guard) noexcept {
-    Drop done;
     const auto slot_index = static_cast<std::uint32_t>(guard.id);
     if constexpr (kind == GuardKind::mutable_block) {
         static_cast<void>(slot_of(guard, BlockState::mutable_block));
         store.to_reset(slot_index);
+        return {};
     } else if constexpr (kind == GuardKind::complete_block) {
         static_cast<void>(slot_of(guard, BlockState::staged));
         store.to_reset(slot_index);
+        return {};
     } else if (registered_slot_of(guard).state() == BlockState::primary) {
-        done.superseded = !drop_primary(store, slot_index, done.gone);
+        return drop_primary(store, slot_index);
     } else {
-        drop_duplicate(store, slot_index, done.gone);
+        return drop_duplicate(store, slot_index);
     }
-    return done;
 }
 
-/// After unlocking: presence and entry of the blocks that are gone. Another thread may have ended
-/// the store meanwhile, so this touches nothing but the entry, which the references given up here
-/// keep alive.
-void settle(const Gone& gone, TierId tier) noexcept {
-    for (std::uint32_t i = 0; i < gone.blocks; ++i) {
-        EngineAccess::lower_presence(*gone.entry, tier);
-    }
-    for (std::uint32_t i = 0; i < gone.blocks; ++i) {
-        Entry* entry = gone.entry;
-        EngineAccess::release_all(std::span<Entry*>(&entry, 1));
+/// After unlocking: presence and entry of a block that is gone. Another thread may have ended the
+/// store meanwhile, so this touches nothing but the entry, which the reference given up here keeps
+/// alive.
+void settle(Entry* gone, TierId tier) noexcept {
+    if (gone != nullptr) {
+        EngineAccess::lower_presence(*gone, tier);
+        EngineAccess::release_all(std::span<Entry*>(&gone, 1));
     }
 }
 
 static_assert(sizeof(std::uintptr_t) <= sizeof(RawGuard::generation));
-RawGuard pack(Gone gone) noexcept {
-    return {nullptr, reinterpret_cast<std::uintptr_t>(gone.entry), gone.blocks};
+RawGuard pack(Entry* gone) noexcept {
+    return {nullptr, reinterpret_cast<std::uintptr_t>(gone), 0};
 }
-Gone unpack(const RawGuard& record) noexcept {
-    return {reinterpret_cast<Entry*>(static_cast<std::uintptr_t>(record.generation)),
-            static_cast<std::uint32_t>(record.id)};
+Entry* unpack(const RawGuard& record) noexcept {
+    return reinterpret_cast<Entry*>(static_cast<std::uintptr_t>(record.generation));
 }
 
 /// Calls `visit(i)` for each place, front to back or back to front.
@@ -166,12 +155,11 @@ std::size_t drop_all(Store& store, std::span<RawGuard> guards, ReleaseOrder orde
             look_at(backwards ? i - ahead : i + ahead);
         }
         if (guard.store == nullptr) {
-            guard = pack({});
+            guard = pack(nullptr);
             return;
         }
         ++dropped;
-        const Gone gone = drop<kind>(store, guard).gone;
-        if (gone.blocks != 0) {
+        if (Entry* gone = drop<kind>(store, guard).gone) {
             any_gone = true;
             guard = pack(gone);
         }
@@ -311,9 +299,15 @@ void Engine::set_evict_on_reset(const RawGuard& guard, bool value) {
     slot.set_word(slot.word().with_flag(value));
 }
 
-BlockRegistrationHandle Engine::registration_handle(const RawGuard& guard) noexcept {
+BlockRegistrationHandle Engine::registration_handle(const RawGuard& guard) {
+    const Store& store = *guard.store;
     const Slot& slot = registered_slot_of(guard);
-    return EngineAccess::handle(guard.store->entry_of(slot));
+    // Acquire: entries were given before. Pairs with Store::give_entries().
+    if (store.is_sole.load(std::memory_order_acquire)) {
+        return EngineAccess::handle(store.registry, slot.hash);
+    }
+    const bool is_primary = slot.state() == BlockState::primary;
+    return EngineAccess::handle(*store.entry_of(is_primary ? slot : store.slots[slot.primary]));
 }
 
 void Engine::hold_weak(Store& store) noexcept {

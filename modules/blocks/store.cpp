@@ -7,6 +7,7 @@ module;
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
+#include <functional>
 #include <memory>
 #include <new>
 #include <optional>
@@ -188,19 +189,34 @@ Store::Store(const StoreOptions& options, std::shared_ptr<BlockPoolMetrics> pool
     for (std::size_t slot = 0; slot < slots.size(); ++slot) {
         reset.push_back(static_cast<std::uint32_t>(slot));
     }
-    EngineAccess::reserve(registry, slots.size());
     publish_sizes();
+    // Last: from here on the registry may ask this store.
+    if (!EngineAccess::attach(registry, *this, slots.size())) {
+        is_sole.store(false, std::memory_order_relaxed);
+    }
 }
 
 Store::~Store() {
+    EngineAccess::detach(registry, *this, slots.size());
     for (std::size_t i = 0; i < slots.size(); ++i) {
         if (slots[i].state() == BlockState::inactive) {
-            Entry* entry = &entry_of(slots[i]);
-            EngineAccess::lower_presence(*entry, tier);
-            EngineAccess::release_all(std::span<Entry*>(&entry, 1));
+            if (Entry* entry = entry_of(slots[i])) {
+                EngineAccess::lower_presence(*entry, tier);
+                EngineAccess::release_all(std::span<Entry*>(&entry, 1));
+            }
         }
     }
-    EngineAccess::unreserve(registry, slots.size());
+}
+
+void Store::give_entries(const std::function<std::uint32_t(const SequenceHash&)>& make) noexcept {
+    index.for_each([&](std::uint32_t slot) {
+        if (slots[slot].entry == no_index) {
+            slots[slot].entry = make(slots[slot].hash);
+        }
+    });
+    // Release: who reads this without the lock finds the entries. Pairs with
+    // Engine::registration_handle().
+    is_sole.store(false, std::memory_order_release);
 }
 
 Result<Store*, BlockManagerBuilderError> Engine::make(const StoreOptions& options) {

@@ -4,8 +4,10 @@
 //! One slot per block, one index for all hashes, active and inactive alike, one lock.
 module;
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -23,6 +25,7 @@ using registry::EngineAccess;
 using registry::Entry;
 using registry::Probe;
 using registry::RegistrationRoom;
+using registry::SoleStore;
 using registry::TagIndex;
 
 /// Free slots, first in first out. Never holds more than its capacity.
@@ -62,11 +65,9 @@ class ResetPool {
 };
 
 /// A pool of blocks: its slots, what leads to them, and the lock that guards both.
-class Store {
+class Store final : public SoleStore {
   public:
     Store(const StoreOptions& options, std::shared_ptr<BlockPoolMetrics> metrics);
-    Store(const Store&) = delete;
-    Store& operator=(const Store&) = delete;
     /// Inactive slots give up their presence and entries, in id order.
     ~Store();
 
@@ -93,6 +94,24 @@ class Store {
     bool open = true;                           ///< the manager object lives
     std::uint64_t registered = 0;               ///< blocks that a registration has entered
     mutable std::uint64_t uncounted_locks = 0;  ///< taken by those who count locks
+    std::size_t linked = 0;                     ///< while sole: hashes of the index with an entry
+
+    /// The registry has no other store: blocks have entries only where somebody asked for one.
+    /// Becomes false with the lock held, and stays so: who reads false without the lock finds all
+    /// entries.
+    std::atomic<bool> is_sole = true;
+
+    // --- for the registry, see SoleStore ---
+    Mutex& mutex_of_store() const noexcept override { return mutex; }
+    TierId tier_of_store() const noexcept override { return tier; }
+    bool holds(const SequenceHash& hash) const noexcept override { return find(hash) != no_index; }
+    std::size_t without_entry() const noexcept override { return index.size() - linked; }
+    void give_entry(const SequenceHash& hash, std::uint32_t entry) noexcept override {
+        slots[find(hash)].entry = entry;
+        ++linked;
+    }
+    void give_entries(
+        const std::function<std::uint32_t(const SequenceHash&)>& make) noexcept override;
 
     /// Slots that somebody holds.
     inline std::size_t held() const noexcept {
@@ -140,14 +159,22 @@ class Store {
         reset.push_back(slot_index);
     }
 
+    /// The hash of a slot no longer leads to it.
+    inline void leave_index(std::uint32_t slot_index) noexcept {
+        const Slot& slot = slots[slot_index];
+        index.erase(index.probe(slot.hash), slot_index);
+        linked -= is_sole.load(std::memory_order_relaxed) && slot.entry != no_index ? 1 : 0;
+    }
+
     /// Brings the pool gauges up to date.
     inline void publish_sizes() noexcept {
         counters.reset_pool_size_set(static_cast<std::int64_t>(reset.size()));
         counters.inactive_pool_size_set(static_cast<std::int64_t>(inactive.size()));
     }
 
-    inline Entry& entry_of(const Slot& slot) const noexcept {
-        return EngineAccess::entry_at(registry, slot.entry);
+    /// The entry of a primary or inactive slot, or of one that was until now; null if it has none.
+    inline Entry* entry_of(const Slot& slot) const noexcept {
+        return slot.entry == no_index ? nullptr : &EngineAccess::entry_at(registry, slot.entry);
     }
 };
 

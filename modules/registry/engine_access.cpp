@@ -25,12 +25,30 @@ std::uint64_t draw_multiplier() {
     return (z ^ (z >> 31)) | 1U;
 }
 
-void EngineAccess::reserve(const BlockRegistry& registry, std::size_t entries) {
-    registry.core().reserve(entries);
+bool EngineAccess::attach(const BlockRegistry& registry, SoleStore& store, std::size_t blocks) {
+    return registry.core().attach(store, blocks);
 }
 
-void EngineAccess::unreserve(const BlockRegistry& registry, std::size_t entries) noexcept {
-    registry.core().unreserve(entries);
+void EngineAccess::detach(const BlockRegistry& registry, const SoleStore& store,
+                          std::size_t blocks) noexcept {
+    registry.core().detach(store, blocks);
+}
+
+std::size_t EngineAccess::entry_count(const BlockRegistry& registry) noexcept {
+    return registry.core().entry_count();
+}
+
+bool EngineAccess::has_live_entry(const BlockRegistry& registry,
+                                  const SequenceHash& hash) noexcept {
+    return registry.core().has_live_entry(hash);
+}
+
+Entry* EngineAccess::adopt(const BlockRegistry& registry, const SequenceHash& hash) noexcept {
+    return registry.core().adopt(hash);
+}
+
+void EngineAccess::make_cell(Entry& entry, TierId tier) {
+    registry::make_cell(entry, tier);
 }
 
 void EngineAccess::register_all(const BlockRegistry& registry, TierId tier,
@@ -82,6 +100,13 @@ Entry& EngineAccess::entry_at(const BlockRegistry& registry, std::uint32_t index
     return registry.core().entry_at(index);
 }
 
+BlockRegistrationHandle EngineAccess::handle(const BlockRegistry& registry,
+                                             const SequenceHash& hash) {
+    Entry* entry = registry.core().hold_registered(hash);
+    expects(entry != nullptr, "the hash of a registered block is registered");
+    return BlockRegistrationHandle(entry);
+}
+
 void EngineAccess::touch(const BlockRegistry& registry, const SequenceHash& hash) noexcept {
     registry.core().touch(hash);
 }
@@ -100,11 +125,9 @@ void EngineAccess::touch_live(const BlockRegistry& registry, std::span<const Seq
         const auto batch = hashes.subspan(first, std::min(batch_max, hashes.size() - first));
         std::array<bool, batch_max> live{};
         {
-            const detail::core::SharedLock lock(core.mutex());
+            const Core::SharedTable lock(core);
             for (std::size_t i = 0; i < batch.size(); ++i) {
-                const Entry* entry = core.find(batch[i]);
-                live[i] =
-                    entry != nullptr && entry->references.load(std::memory_order_relaxed) != 0;
+                live[i] = core.knows(batch[i]);
             }
         }
         for (std::size_t i = 0; i < batch.size(); ++i) {

@@ -195,15 +195,11 @@ BlockRegistrationHandle BlockRegistry::transfer_registration(const SequenceHash&
 
 std::optional<BlockRegistrationHandle> BlockRegistry::match_sequence_hash(const SequenceHash& hash,
                                                                           Touch touch) {
-    std::optional<BlockRegistrationHandle> handle;
-    {
-        const detail::core::SharedLock lock(core().mutex());
-        Entry* entry = core().find(hash);
-        if (entry == nullptr || !detail::registry::try_add_reference(*entry)) {
-            return std::nullopt;
-        }
-        handle = BlockRegistrationHandle(entry);
+    Entry* entry = core().hold_registered(hash);
+    if (entry == nullptr) {
+        return std::nullopt;
     }
+    std::optional<BlockRegistrationHandle> handle(BlockRegistrationHandle{entry});
     if (touch == Touch::yes) {
         this->touch(hash);
     }
@@ -211,9 +207,8 @@ std::optional<BlockRegistrationHandle> BlockRegistry::match_sequence_hash(const 
 }
 
 bool BlockRegistry::is_registered(const SequenceHash& hash) const {
-    const detail::core::SharedLock lock(core().mutex());
-    const Entry* entry = core().find(hash);
-    return entry != nullptr && entry->references.load(std::memory_order_acquire) != 0;
+    const Core::SharedTable lock(core());
+    return core().knows(hash);
 }
 
 std::size_t BlockRegistry::registered_count() const {
@@ -231,10 +226,9 @@ void BlockRegistry::check_presence_any_into(std::span<const SequenceHash> hashes
                                             std::span<const TierId> tiers,
                                             std::vector<std::pair<SequenceHash, bool>>& out) const {
     reserve_more(out, hashes.size());
-    const detail::core::SharedLock lock(core().mutex());
+    const Core::SharedTable lock(core());
     for (const SequenceHash& hash : hashes) {
-        Entry* entry = core().find(hash);
-        out.emplace_back(hash, entry != nullptr && detail::registry::holds_blocks(*entry, tiers));
+        out.emplace_back(hash, core().is_present(hash, tiers));
     }
 }
 

@@ -41,6 +41,7 @@ export import kvbm.hash;
 export import :attachments;
 export import :entry;
 export import :index;
+export import :sole_store;
 
 namespace kvbm {
 
@@ -56,13 +57,28 @@ export class EngineAccess {
     /// Hashes that one table lock registers at most; longer batches are cut.
     static constexpr std::size_t batch_max = 64;
 
-    /// Room for this many more entries, so that registering them allocates nothing.
-    static void reserve(const BlockRegistry& registry, std::size_t entries);
-    /// Gives room back that was reserved.
-    static void unreserve(const BlockRegistry& registry, std::size_t entries) noexcept;
+    /// A store of so many blocks comes. True: it is the only one, and its blocks need no entries;
+    /// until it is told to give them, it uses the members marked *sole* instead of those marked
+    /// *shared*. Else there is room for its entries, so that registering allocates nothing. May
+    /// throw bad_alloc, with nothing changed. With no lock held.
+    static bool attach(const BlockRegistry& registry, SoleStore& store, std::size_t blocks);
+    /// The store goes, with the number of blocks it came with. With no lock held.
+    static void detach(const BlockRegistry& registry, const SoleStore& store,
+                       std::size_t blocks) noexcept;
 
-    /// Registers up to batch_max hashes in order under one table lock, each item getting an entry
-    /// with one reference and a cell for the tier. Tells nobody: see announce(). May throw
+    /// Sole, with the store's lock held: entries there are, of handles mostly. With none, adopt()
+    /// finds none.
+    static std::size_t entry_count(const BlockRegistry& registry) noexcept;
+    /// Sole, with the store's lock held: whether the hash has a live entry.
+    static bool has_live_entry(const BlockRegistry& registry, const SequenceHash& hash) noexcept;
+    /// Sole, with the store's lock held: one more reference to the live entry of a hash, or null.
+    static Entry* adopt(const BlockRegistry& registry, const SequenceHash& hash) noexcept;
+    /// Sole, with the store's lock held: makes sure the entry has a cell for the tier. May throw
+    /// bad_alloc.
+    static void make_cell(Entry& entry, TierId tier);
+
+    /// Shared: registers up to batch_max hashes in order under one table lock, each item getting an
+    /// entry with one reference and a cell for the tier. Tells nobody: see announce(). May throw
     /// bad_alloc, with nothing changed.
     static void register_all(const BlockRegistry& registry, TierId tier,
                              std::span<Registration> items);
@@ -98,6 +114,9 @@ export class EngineAccess {
 
     /// One more handle on an entry that is alive.
     static BlockRegistrationHandle handle(Entry& entry) noexcept;
+    /// A handle on the entry of a registered block's hash, made if there is none. May throw
+    /// bad_alloc. With no lock held.
+    static BlockRegistrationHandle handle(const BlockRegistry& registry, const SequenceHash& hash);
 
     /// The entry with this number. O(1), no lock.
     static Entry& entry_at(const BlockRegistry& registry, std::uint32_t index) noexcept;

@@ -17,6 +17,11 @@
 //!
 //! All of it happens with no store lock held. An entry that another thread took over from a
 //! registration that ran out of memory was never announced, and so is never reported removed.
+//!
+//! With a *sole store* (see :sole_store) a registered hash may have no entry. Then the table lock
+//! is two locks, the registry's and then that store's, and the store uses the table under its own
+//! alone. A hash that the store holds and that has a live entry is linked to it: the store has one
+//! of its references, and its block is counted there.
 module;
 
 #include <algorithm>
@@ -38,6 +43,7 @@ import kvbm.frequency;
 import :entry;
 import :extras;
 import :index;
+import :sole_store;
 
 namespace kvbm::detail::registry {
 
@@ -122,9 +128,117 @@ class Core {
         }
     }
 
+    /// The lock on the table for a scope: the registry's own, and that of a sole store.
+    template <class OwnLock>
+    class TableLock {
+      public:
+        explicit TableLock(const Core& core) : own_(core.mutex_) {
+            if (core.sole_ != nullptr) {
+                sole_stores_ = core::Lock(core.sole_->mutex_of_store());
+            }
+        }
+        void unlock() {
+            if (sole_stores_.owns_lock()) {
+                sole_stores_.unlock();
+            }
+            own_.unlock();
+        }
+
+      private:
+        OwnLock own_;
+        core::Lock sole_stores_;
+    };
+    using SharedTable = TableLock<core::SharedLock>;
+    using ExclusiveTable = TableLock<core::ExclusiveLock>;
+
+    /// Registered hashes.
     std::size_t size() const {
-        const core::SharedLock lock(mutex_);
-        return table_.size();
+        const SharedTable lock(*this);
+        return table_.size() + (sole_ != nullptr ? sole_->without_entry() : 0);
+    }
+
+    /// Whether the hash has a live entry. With the lock held.
+    bool has_live_entry(const SequenceHash& hash) const noexcept {
+        const Entry* entry = find(hash);
+        return entry != nullptr && entry->references.load(std::memory_order_acquire) != 0;
+    }
+    /// Whether the hash is registered. With the lock held.
+    bool knows(const SequenceHash& hash) const noexcept {
+        return has_live_entry(hash) || (sole_ != nullptr && sole_->holds(hash));
+    }
+
+    /// Whether any of the tiers holds a block under the hash. With the lock held.
+    bool is_present(const SequenceHash& hash, std::span<const TierId> tiers) const noexcept {
+        Entry* entry = find(hash);
+        return (entry != nullptr && holds_blocks(*entry, tiers)) ||
+               (sole_ != nullptr &&
+                std::ranges::find(tiers, sole_->tier_of_store()) != tiers.end() &&
+                sole_->holds(hash));
+    }
+
+    /// One more reference to the entry of a registered hash, made if it has none; null if the hash
+    /// is not registered. May throw bad_alloc, with nothing changed.
+    Entry* hold_registered(const SequenceHash& hash) {
+        const SharedTable lock(*this);
+        Entry* entry = find(hash);
+        if (entry != nullptr && try_add_reference(*entry)) {
+            return entry;
+        }
+        if (sole_ == nullptr || !sole_->holds(hash)) {
+            return nullptr;
+        }
+        // The store's lock is enough to write, so readers of one without a sole store share.
+        make_room(1);
+        if (entry != nullptr) {
+            table_.erase(table_.probe(hash), entry->index);  // dying
+        }
+        Entry& made = make_entry(hash);
+        link(made);
+        hold(1);
+        return &made;
+    }
+
+    /// A sole store registers the hash, with its lock held: one more reference to its entry, or
+    /// null if it has none. The entry needs a cell for the tier: see make_cell().
+    Entry* adopt(const SequenceHash& hash) noexcept {
+        Entry* entry = find(hash);
+        if (entry == nullptr || try_add_reference(*entry)) {
+            return entry;
+        }
+        table_.erase(table_.probe(hash), entry->index);  // dying
+        return nullptr;
+    }
+    /// Entries in the table, live or dying. With the lock held.
+    std::size_t entry_count() const noexcept { return table_.size(); }
+
+    /// A store of so many blocks comes. True: it is the sole one, and its blocks need no entries.
+    /// Else registering them allocates nothing, and a store that was alone until now has its
+    /// entries. May throw bad_alloc, with nothing changed.
+    bool attach(SoleStore& store, std::size_t blocks) {
+        const ExclusiveTable lock(*this);
+        const bool is_sole = stores_ == 0 && needs_no_entries();
+        if (!is_sole) {
+            const std::size_t unknown = sole_ != nullptr ? sole_->without_entry() : 0;
+            const std::size_t wanted = reserved_ + blocks;
+            make_room(std::max(unknown, wanted > table_.size() ? wanted - table_.size() : 0));
+            if (sole_ != nullptr) {
+                give_entries(unknown);
+            }
+        }
+        sole_ = is_sole ? &store : nullptr;
+        reserved_ += blocks;
+        ++stores_;
+        return is_sole;
+    }
+    /// The store of so many blocks goes. A sole one's hashes without an entry are forgotten.
+    void detach(const SoleStore& store, std::size_t blocks) noexcept {
+        const ExclusiveTable lock(*this);
+        expects(stores_ > 0 && blocks <= reserved_, "a store that goes had come");
+        --stores_;
+        reserved_ -= blocks;
+        if (sole_ == &store) {
+            sole_ = nullptr;
+        }
     }
 
     /// The live or dying entry of a hash, or null. With the lock held.
@@ -139,27 +253,16 @@ class Core {
         return chunks_[chunk].load(std::memory_order_acquire)[index - chunk_first(chunk)];
     }
 
-    void reserve(std::size_t entries) {
-        const core::ExclusiveLock lock(mutex_);
-        const std::size_t wanted = reserved_ + entries;
-        make_room(wanted > table_.size() ? wanted - table_.size() : 0);
-        reserved_ = wanted;
-    }
-    void unreserve(std::size_t entries) noexcept {
-        const core::ExclusiveLock lock(mutex_);
-        expects(entries <= reserved_, "room that is given back was reserved");
-        reserved_ -= entries;
-    }
-
     /// Registers each item and tells nobody. Fails with nothing changed.
     void register_all(TierId const* tier, std::span<Registration> items) {
-        core::ExclusiveLock lock(mutex_);
+        ExclusiveTable lock(*this);
         make_room(items.size());
         for (const Registration& item : items) {
             table_.prefetch(table_.probe(item.hash));
         }
+        std::uint64_t made = 0;
         for (std::size_t done = 0; done < items.size(); ++done) {
-            register_one(items[done]);
+            made += register_one(items[done]) ? 1 : 0;
             if (tier == nullptr) {
                 continue;
             }
@@ -167,7 +270,7 @@ class Core {
                 make_cell(*items[done].entry, *tier);
             } catch (...) {
                 const auto registered = items.first(done + 1);
-                hold_new(registered);
+                hold(made);
                 lock.unlock();
                 for (const Registration& item : registered) {
                     Entry* entry = item.entry;
@@ -176,12 +279,12 @@ class Core {
                 throw;
             }
         }
-        hold_new(items);
+        hold(made);
     }
 
     /// One more block of a tier in each entry, which the caller's block keeps alive.
     void raise_all(std::span<Entry* const> entries, TierId tier) noexcept {
-        const core::ExclusiveLock lock(mutex_);
+        const ExclusiveTable lock(*this);
         for (Entry* entry : entries) {
             TierCell& cell = registered_cell(*entry, tier);
             // With a lone reference, the caller's, no other block counts here, and none comes
@@ -207,7 +310,7 @@ class Core {
         DeadExtras extras;
         std::size_t dead = 0;
         {
-            const core::ExclusiveLock lock(mutex_);
+            const ExclusiveTable lock(*this);
             for (const Entry* entry : entries) {
                 table_.prefetch(table_.probe(entry->hash));
             }
@@ -252,8 +355,6 @@ class Core {
         }
     }
 
-    core::SharedMutex& mutex() const noexcept { return mutex_; }
-
   private:
     static constexpr unsigned first_chunk_bits = 10;
     static constexpr std::size_t chunk_count = 32 - first_chunk_bits + 1;
@@ -265,28 +366,63 @@ class Core {
         return chunk == 0 ? 0 : std::uint32_t{1} << (first_chunk_bits + chunk - 1);
     }
 
-    void register_one(Registration& item) noexcept {
-        const Probe probe = table_.probe(item.hash);
+    /// Whether a block's registration may be seen by nobody but who asks: no event is sent, and no
+    /// tracker of a user's is touched, whose touch must come before the block can be found.
+    bool needs_no_entries() const noexcept {
+        return events_ == nullptr && (tracker_ == nullptr || dynamic_cast<const TinyLfuTracker*>(
+                                                                 tracker_.get()) != nullptr);
+    }
+
+    /// Gives whether an entry was made.
+    bool register_one(Registration& item) noexcept {
         if (Entry* known = find(item.hash)) {
             if (try_add_reference(*known)) {
                 item.entry = known;
                 item.is_new = false;
-                return;
+                return false;
             }
-            table_.erase(probe, known->index);  // dying: its last handle will find itself replaced
+            // Dying: its burial will find itself replaced.
+            table_.erase(table_.probe(item.hash), known->index);
         }
-        Entry& entry = take_free();
-        entry.hash = item.hash;
-        entry.core = this;
-        entry.references.store(1, std::memory_order_relaxed);
-        table_.insert(probe, entry.index);
+        Entry& entry = make_entry(item.hash);
         item.entry = &entry;
-        item.is_new = true;
+        item.is_new = sole_ == nullptr || !sole_->holds(item.hash);
+        if (!item.is_new) {
+            link(entry);
+        }
+        return true;
     }
 
-    /// New entries keep the core alive.
-    void hold_new(std::span<const Registration> items) noexcept {
-        hold(static_cast<std::uint64_t>(std::ranges::count_if(items, &Registration::is_new)));
+    /// An entry with one reference, the caller's. Rule: there is room.
+    Entry& make_entry(const SequenceHash& hash) noexcept {
+        Entry& entry = take_free();
+        entry.hash = hash;
+        entry.core = this;
+        entry.references.store(1, std::memory_order_relaxed);
+        table_.insert(table_.probe(hash), entry.index);
+        return entry;
+    }
+
+    /// A block of the sole store in a new entry.
+    void count_block(Entry& entry) const noexcept {
+        entry.tiers[0].store(cell_mark(sole_->tier_of_store()) | 1, std::memory_order_relaxed);
+    }
+
+    /// The sole store's block of this hash gets the new entry, and a reference of its own.
+    void link(Entry& entry) noexcept {
+        count_block(entry);
+        add_reference(entry);
+        sole_->give_entry(entry.hash, entry.index);
+    }
+
+    /// The sole store is no longer alone. Rule: there is room.
+    void give_entries(std::size_t unknown) noexcept {
+        sole_->give_entries([this](const SequenceHash& hash) {
+            Entry& entry = make_entry(hash);
+            count_block(entry);
+            return entry.index;
+        });
+        hold(unknown);
     }
 
     /// The end of entries whose last reference has gone.
@@ -299,7 +435,7 @@ class Core {
             extras.take_of(*entry);
         }
         {
-            const core::ExclusiveLock lock(mutex_);
+            const ExclusiveTable lock(*this);
             for (const Entry* entry : dead) {
                 table_.prefetch(table_.probe(entry->hash));
             }
@@ -371,11 +507,13 @@ class Core {
     const std::shared_ptr<EventsManager> events_;
     std::atomic<std::uint64_t> hook_failures_{0};
     std::atomic<std::uint64_t> holders_{1};  // registry objects and live entries
-    mutable core::SharedMutex mutex_;        // guards everything below
+    mutable core::SharedMutex mutex_;        // guards everything below, see TableLock
+    SoleStore* sole_ = nullptr;
+    std::size_t stores_ = 0;
     TagIndex table_{TagIndex::load_per_bucket, draw_multiplier()};
     std::array<std::atomic<Entry*>, chunk_count> chunks_{};
     std::size_t chunks_used_ = 0;
-    std::size_t reserved_ = 0;
+    std::size_t reserved_ = 0;             // blocks of all stores
     std::size_t free_ = 0;                 // entries that were given back or never used
     std::uint32_t used_ = 0;               // entries that were ever used
     std::uint32_t first_free_ = no_index;  // of those that were given back

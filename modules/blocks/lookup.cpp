@@ -66,6 +66,28 @@ void walk(const Store& store, std::span<const SequenceHash> hashes, const Visit&
     }
 }
 
+/// A mark per place. The first thousand places take no memory of their own.
+class Marks {
+  public:
+    explicit Marks(std::size_t places)
+        : further_(places > near ? (places - near + word_bits - 1) / word_bits : 0) {}
+    void set(std::size_t place) noexcept { word(place) |= bit(place); }
+    bool operator[](std::size_t place) noexcept { return (word(place) & bit(place)) != 0; }
+
+  private:
+    static constexpr std::size_t word_bits = 64;
+    static constexpr std::size_t near = 1024;
+    static constexpr std::uint64_t bit(std::size_t place) noexcept {
+        return std::uint64_t{1} << (place % word_bits);
+    }
+    std::uint64_t& word(std::size_t place) noexcept {
+        return place < near ? near_[place / word_bits] : further_[(place - near) / word_bits];
+    }
+
+    std::array<std::uint64_t, near / word_bits> near_{};
+    std::vector<std::uint64_t> further_;
+};
+
 /// Room in the policy for the blocks that a lookup of so many hashes may take out of it.
 void reserve_for(Store& store, std::size_t hashes) {
     store.inactive.reserve(store.held() + std::min(hashes, store.inactive.size()));
@@ -144,16 +166,17 @@ void Engine::scan(Store& store, std::span<const SequenceHash> hashes, Touch touc
     out.reserve_more(hashes.size());
     // In a sole store the lock is that of the registry too, so liveness is seen in the same walk.
     const bool touches = touch == Touch::yes && store.registry.has_frequency_tracking();
-    std::vector<bool> live(touches ? hashes.size() : 0);
+    Marks live(touches ? hashes.size() : 0);
     bool is_sole = false;
     {
         const Lock lock(store.mutex);
         reserve_for(store, hashes.size());
         is_sole = store.is_sole.load(std::memory_order_relaxed);
         walk(store, hashes, [&](std::size_t i, std::uint32_t slot_index) {
-            if (touches && is_sole) {
-                live[i] = slot_index != no_index ||
-                          EngineAccess::has_live_entry(store.registry, hashes[i]);
+            if (touches && is_sole &&
+                (slot_index != no_index ||
+                 EngineAccess::has_live_entry(store.registry, hashes[i]))) {
+                live.set(i);
             }
             if (slot_index == no_index) {
                 return true;

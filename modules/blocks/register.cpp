@@ -242,7 +242,7 @@ void register_blocks(Store& store, std::span<RawGuard> guards, const Before& bef
     if (guards.empty()) {
         return;
     }
-    bool is_sole = store.is_sole.load(std::memory_order_acquire);
+    bool is_sole = store.is_sole.load(std::memory_order_relaxed);
     std::size_t entered = 0;  // guards whose slots have their entry, if they are to have one
     const auto enter_first = [&] {
         enter_registry(store, guards);

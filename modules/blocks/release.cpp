@@ -301,13 +301,11 @@ void Engine::set_evict_on_reset(const RawGuard& guard, bool value) {
 
 BlockRegistrationHandle Engine::registration_handle(const RawGuard& guard) {
     const Store& store = *guard.store;
-    const Slot& slot = registered_slot_of(guard);
-    // Acquire: entries were given before. Pairs with Store::give_entries().
-    if (store.is_sole.load(std::memory_order_acquire)) {
-        return EngineAccess::handle(store.registry, slot.hash);
-    }
-    const bool is_primary = slot.state() == BlockState::primary;
-    return EngineAccess::handle(*store.entry_of(is_primary ? slot : store.slots[slot.primary]));
+    Slot& slot = registered_slot_of(guard);
+    Slot& named = slot.state() == BlockState::primary ? slot : store.slots[slot.primary];
+    const std::uint32_t entry = named.entry_seen();
+    return entry != no_index ? EngineAccess::handle(EngineAccess::entry_at(store.registry, entry))
+                             : EngineAccess::handle(store.registry, slot.hash);
 }
 
 void Engine::hold_weak(Store& store) noexcept {

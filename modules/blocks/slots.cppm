@@ -13,7 +13,8 @@
 //!   lookups     written under the lock; atomic because a guard's owner may read it without
 //!   word        likewise
 //!   hash        written by the owner of a mutable block, fixed until the block is mutable again
-//!   the rest    under the lock
+//!   entry       likewise; none may become one under the lock, which a guard's owner may read
+//!   without the rest    under the lock
 //!
 //! The strong references of a registered block are its copies and its lookups together: lookups of
 //! a block that somebody holds come by the list, under the lock, where counting them takes no
@@ -77,7 +78,8 @@ struct alignas(64) Slot {
     std::uint32_t next = no_index;         ///< in the inactive list; while registered: lookups
     std::uint32_t hint = no_index;         ///< a slot worth prefetching when this one is evicted
     std::atomic<std::uint64_t> word_bits{0};
-    std::uint32_t entry = no_index;  ///< the registry's entry while registered or inactive
+    std::uint32_t entry =
+        no_index;  ///< the registry's, of a primary or inactive block that has one
     /// Of a duplicate: the slot it keeps alive. In a lineage forest: where the parent was last
     /// seen.
     std::uint32_t primary = no_index;
@@ -108,6 +110,16 @@ struct alignas(64) Slot {
         const BlockState now = state();
         const bool registered = now == BlockState::primary || now == BlockState::duplicate;
         return copies.load(std::memory_order_relaxed) + (registered ? lookups() : 0);
+    }
+
+    /// The entry, for a guard's owner, without the lock; and how it is written to a block that
+    /// somebody may hold.
+    inline std::uint32_t entry_seen() noexcept {
+        // Acquire: the entry is made before it is found.
+        return std::atomic_ref(entry).load(std::memory_order_acquire);
+    }
+    inline void show_entry(std::uint32_t index) noexcept {
+        std::atomic_ref(entry).store(index, std::memory_order_release);
     }
 
     /// Lineage tick, which has no list: when the block became inactive, in the place of next and

@@ -211,12 +211,10 @@ Store::~Store() {
 void Store::give_entries(const std::function<std::uint32_t(const SequenceHash&)>& make) noexcept {
     index.for_each([&](std::uint32_t slot) {
         if (slots[slot].entry == no_index) {
-            slots[slot].entry = make(slots[slot].hash);
+            slots[slot].show_entry(make(slots[slot].hash));
         }
     });
-    // Release: who reads this without the lock finds the entries. Pairs with
-    // Engine::registration_handle().
-    is_sole.store(false, std::memory_order_release);
+    is_sole.store(false, std::memory_order_relaxed);
 }
 
 Result<Store*, BlockManagerBuilderError> Engine::make(const StoreOptions& options) {

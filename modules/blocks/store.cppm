@@ -97,8 +97,7 @@ class Store final : public SoleStore {
     std::size_t linked = 0;                     ///< while sole: hashes of the index with an entry
 
     /// The registry has no other store: blocks have entries only where somebody asked for one.
-    /// Becomes false with the lock held, and stays so: who reads false without the lock finds all
-    /// entries.
+    /// Becomes false with the lock held, and stays so.
     std::atomic<bool> is_sole = true;
 
     // --- for the registry, see SoleStore ---
@@ -107,7 +106,7 @@ class Store final : public SoleStore {
     bool holds(const SequenceHash& hash) const noexcept override { return find(hash) != no_index; }
     std::size_t without_entry() const noexcept override { return index.size() - linked; }
     void give_entry(const SequenceHash& hash, std::uint32_t entry) noexcept override {
-        slots[find(hash)].entry = entry;
+        slots[find(hash)].show_entry(entry);
         ++linked;
     }
     void give_entries(

@@ -54,6 +54,9 @@ export struct PoolOptions {
     std::array<PoolConfig, pools_count> pools;
     std::size_t hashes_first = 0;   ///< the first hash that commands name, of those there are
     std::size_t hashes_count = 16;  ///< hashes that commands name; a number beyond is folded
+    /// Managers are built when a command first names them, and a sketch counts touches, not a
+    /// tracker of the harness: until the second manager comes, blocks have entries on demand.
+    bool late = false;
 };
 
 /// Hashes there are for scripts: families of eight that bring a policy or an index into trouble.
@@ -508,9 +511,9 @@ std::optional<std::string> guard_difference(const GuardFacts& found, const Model
 std::optional<std::string> handle_difference(const BlockRegistrationHandle& handle,
                                              const BlockRegistry& registry,
                                              const SequenceHash& hash, const PoolModel& model);
-std::optional<std::string> registry_difference(const BlockRegistry& registry,
-                                               std::span<const SequenceHash> touches,
-                                               const PoolModel& model);
+std::optional<std::string> registry_difference(
+    const BlockRegistry& registry, const std::optional<std::vector<SequenceHash>>& touches,
+    const PoolModel& model);
 std::optional<std::string> presence_difference(const BlockRegistry& registry,
                                                const PoolModel& model);
 std::optional<std::string> metrics_difference(const MetricsSnapshot& found,

@@ -124,9 +124,10 @@ PoolOptions decode_pool_options(ByteReader& bytes) {
     for (auto& pool : options.pools) {
         pool.block_count = block_counts[bytes.below(block_counts.size())];
         pool.policy = decode_policy(bytes);
-        const std::size_t choices = bytes.below(4);
+        const std::size_t choices = bytes.below(8);
         pool.reject = (choices & 1U) != 0;
         pool.reset_on_release = (choices & 2U) != 0;
+        options.late = (choices & 4U) != 0;  // the last pool's counts
     }
     options.hashes_first = pool_hash_family * bytes.below(pool_hashes_count / pool_hash_family);
     options.hashes_count = 4U << bytes.below(5);
@@ -154,6 +155,7 @@ std::string to_string(const PoolCommand& command) {
 std::string to_string(const PoolOptions& options) {
     std::string text = std::to_string(options.hashes_count) + " hashes from " +
                        std::to_string(options.hashes_first) + " on";
+    text += options.late ? ", managers come late" : "";
     for (const auto& pool : options.pools) {
         text += "; " + std::to_string(pool.block_count) + " blocks";
         text += pool.reject ? ", reject" : ", allow";

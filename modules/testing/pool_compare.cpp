@@ -133,11 +133,18 @@ std::optional<std::string> handle_difference(const BlockRegistrationHandle& hand
     return std::nullopt;
 }
 
-std::optional<std::string> registry_difference(const BlockRegistry& registry,
-                                               std::span<const SequenceHash> touches,
-                                               const PoolModel& model) {
-    if (!std::ranges::equal(touches, model.touches())) {
-        return "touched " + hashes_text(touches) + ", expected " + hashes_text(model.touches());
+std::optional<std::string> registry_difference(
+    const BlockRegistry& registry, const std::optional<std::vector<SequenceHash>>& touches,
+    const PoolModel& model) {
+    if (touches && *touches != model.touches()) {
+        return "touched " + hashes_text(*touches) + ", expected " + hashes_text(model.touches());
+    }
+    for (std::size_t i = 0; i < model.hashes_count() && !touches; ++i) {
+        const SequenceHash hash = model.hash(i);
+        if (registry.count(hash) != model.uses(hash)) {
+            return hash.to_hex() + " touched " + std::to_string(registry.count(hash)) +
+                   " times, expected " + std::to_string(model.uses(hash));
+        }
     }
     const auto known = model.registered();
     if (registry.registered_count() != known.size()) {

@@ -85,13 +85,11 @@ std::string refused(std::size_t index, const std::string& message) {
 class PoolHarness::System {
   public:
     System(const PoolOptions& options, std::size_t picture_every)
-        : model(options),
-          picture_every_(picture_every),
-          first_(build<G1>(options.pools[0], registry_)),
-          second_(build<G1>(options.pools[1], registry_)),
-          third_(build<G2>(options.pools[2], registry_)),
-          ids_{first_->id(), second_->id(), third_->id()},
-          metrics_{first_->metrics(), second_->metrics(), third_->metrics()} {}
+        : model(options), options_(options), picture_every_(picture_every) {
+        for (std::size_t pool = 0; pool < pools_count && !options.late; ++pool) {
+            need(pool);
+        }
+    }
 
     PoolModel model;
 
@@ -121,7 +119,20 @@ class PoolHarness::System {
     }
     std::size_t pick(Kind kind, std::size_t n) const { return *model.pick(kind, n); }
 
+    /// The manager exists, or did.
+    void need(std::size_t pool) {
+        if (metrics_[pool] != nullptr) {
+            return;
+        }
+        const auto make = [&]<class Tier>(std::optional<BlockManager<Tier>>& manager) {
+            manager = build<Tier>(options_.pools[pool], registry_);
+            ids_[pool] = manager->id();
+            metrics_[pool] = manager->metrics();
+        };
+        pool == 0 ? make(first_) : pool == 1 ? make(second_) : make(third_);
+    }
     auto with_manager(std::size_t pool, auto&& call) {
+        need(pool);
         return pool == 0 ? call(*first_) : pool == 1 ? call(*second_) : call(*third_);
     }
     /// The manager of the list at a place, with its tier known.
@@ -301,6 +312,7 @@ class PoolHarness::System {
         const std::size_t at = pick(Kind::complete_list, c.holding);
         const std::size_t own = model.holdings()[at].pool;
         auto& list = std::get<CompleteBlockList<G1>>(held_[at]);
+        need(1 - own);
         auto& manager = own == 0 ? *second_ : *first_;
         const auto answer = [&](const auto& error) {
             const bool named = error.expected == ids_[1 - own] && error.actual == ids_[own] &&
@@ -475,6 +487,7 @@ class PoolHarness::System {
     }
     std::string operator()(const KillManager& c) {
         if (c.certain == 0) {
+            need(c.pool);
             c.pool == 0 ? first_.reset() : c.pool == 1 ? second_.reset() : third_.reset();
         }
         return {};
@@ -486,14 +499,29 @@ class PoolHarness::System {
     std::optional<std::string> compare_pool(std::size_t pool, bool whole);
     std::optional<std::string> compare_holding(std::size_t at);
 
+    // The touches, if they are recorded: a registry gives entries to the blocks of its only manager
+    // as soon as somebody looks on.
+    std::optional<std::vector<SequenceHash>> touches() const {
+        return options_.late ? std::nullopt : std::optional(tracker_->touches());
+    }
+    std::shared_ptr<FrequencyTracker> tracker() const {
+        constexpr std::size_t ample = 4096;
+        if (options_.late) {
+            return std::make_shared<TinyLfuTracker>(ample);
+        }
+        return tracker_;
+    }
+
+    PoolOptions options_;
     std::size_t picture_every_;
     std::size_t commands_ = 0;
     std::shared_ptr<RecordingTracker> tracker_ = std::make_shared<RecordingTracker>();
-    BlockRegistry registry_ = BlockRegistry::builder().frequency_tracker(tracker_).build();
+    BlockRegistry registry_ = BlockRegistry::builder().frequency_tracker(tracker()).build();
     std::optional<BlockManager<G1>> first_;
     std::optional<BlockManager<G1>> second_;
     std::optional<BlockManager<G2>> third_;
-    std::array<ManagerId, pools_count> ids_;
+    std::array<ManagerId, pools_count> ids_{ManagerId::null(), ManagerId::null(),
+                                            ManagerId::null()};
     std::array<std::shared_ptr<BlockPoolMetrics>, pools_count> metrics_;
     std::vector<Held> held_;
     std::vector<Held> new_;
@@ -505,7 +533,7 @@ std::optional<std::string> PoolHarness::System::compare(bool whole) {
             return "pool " + std::to_string(pool) + ": " + *difference;
         }
     }
-    if (auto difference = registry_difference(registry_, tracker_->touches(), model)) {
+    if (auto difference = registry_difference(registry_, touches(), model)) {
         return difference;
     }
     if (!whole) {
@@ -559,6 +587,9 @@ std::optional<std::string> PoolHarness::System::compare_holding(std::size_t at) 
 }
 
 std::optional<std::string> PoolHarness::System::compare_pool(std::size_t pool, bool whole) {
+    if (metrics_[pool] == nullptr) {
+        return std::nullopt;
+    }
     const ModelPool& expected = model.pool(pool);
     if (auto difference = metrics_difference(metrics_[pool]->snapshot(), expected.snapshot())) {
         return difference;

@@ -80,6 +80,9 @@ class Audit : public testing::TestWithParam<Backend> {
         return std::move(*manager_.register_blocks(std::move(*staged)));
     }
 
+    /// A second manager comes to the registry: every registered hash has an entry from now on.
+    void share_registry() { second_.emplace(make(registry_)); }
+
     Store& store() { return GuardAccess::store(manager_); }
     Slot& slot(std::size_t id) { return store().slots[id]; }
 
@@ -121,6 +124,7 @@ class Audit : public testing::TestWithParam<Backend> {
     }
 
     BlockRegistry registry_;
+    std::optional<BlockManager<>> second_;
     BlockManager<> manager_;
     std::optional<ImmutableBlockList<>> primary_;
     std::optional<ImmutableBlockList<>> duplicate_;
@@ -248,13 +252,34 @@ TEST_P(Audit, finds_a_hash_that_leads_to_a_free_block) {
               "R1");
 }
 
+TEST_P(Audit, finds_a_block_that_does_not_hold_the_entry_somebody_asked_for) {
+    const auto handle = (*primary_)[0].registration_handle();
+
+    EXPECT_NE(slot(2).entry, detail::registry::no_index);
+    EXPECT_EQ(broken_by_value(slot(2).entry, detail::registry::no_index), "R4");
+    EXPECT_EQ(broken_by_value(slot(0).entry, slot(2).entry), "R4");
+}
+
+TEST_P(Audit, finds_entries_of_blocks_that_are_miscounted) {
+    EXPECT_EQ(broken_by_value(store().linked, std::size_t{1}), "R4");
+}
+
+TEST_P(Audit, finds_a_duplicate_with_an_entry_of_its_own) {
+    share_registry();
+
+    EXPECT_EQ(broken_by_value(slot(3).entry, slot(2).entry), "R4");
+}
+
 TEST_P(Audit, finds_a_block_without_its_registry_entry) {
+    share_registry();
+
     EXPECT_EQ(broken_by_value(slot(2).entry, detail::registry::no_index), "R4");
     EXPECT_EQ(broken_by_value(slot(2).entry, slot(0).entry), "R4");
 }
 
 TEST_P(Audit, finds_a_block_that_is_not_present) {
-    auto& entry = store().entry_of(slot(0));
+    share_registry();
+    auto& entry = *store().entry_of(slot(0));
 
     EXPECT_EQ(broken_by([&] { EngineAccess::lower_presence(entry, store().tier); },
                         [&] { EngineAccess::raise_presence(entry, store().tier); }),
@@ -262,7 +287,8 @@ TEST_P(Audit, finds_a_block_that_is_not_present) {
 }
 
 TEST_P(Audit, leaves_presence_alone_while_a_registration_is_under_way) {
-    auto& entry = store().entry_of(slot(0));
+    share_registry();
+    auto& entry = *store().entry_of(slot(0));
     ++store().registered;
 
     EngineAccess::lower_presence(entry, store().tier);

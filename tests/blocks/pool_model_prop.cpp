@@ -125,6 +125,7 @@ PoolOptions draw_options(Policy policy) {
     options.pools[2].reject = *rc::gen::arbitrary<bool>();
     options.hashes_first = pool_hash_family * *below(pool_hashes_count / pool_hash_family);
     options.hashes_count = *rc::gen::element<std::size_t>(3, 8, 16, 64);
+    options.late = *rc::gen::arbitrary<bool>();
     return options;
 }
 

@@ -29,6 +29,7 @@ struct Case {
     Policy policy = Policy::lru;
     bool tracker = false;
     BlockDuplicationPolicy duplication = BlockDuplicationPolicy::allow;
+    bool shared = false;  ///< another manager has the same registry
 };
 
 constexpr std::size_t block_size = 4;
@@ -87,6 +88,11 @@ constexpr Cost one_lock{1, 0};
 class SteadyState : public testing::TestWithParam<Case> {
   protected:
     SteadyState() : manager_(make_manager(GetParam())) {
+        if (GetParam().shared) {
+            auto builder = BlockManager<>::builder();
+            builder.block_count(1).block_size(block_size).registry(manager_.block_registry());
+            second_.emplace(must(builder.build()));
+        }
         blocks_.reserve(block_count + 1);
         found_.reserve(2 * block_count);
         evicted_.reserve(block_count);
@@ -129,6 +135,7 @@ class SteadyState : public testing::TestWithParam<Case> {
     const std::vector<SequenceHash> third_ = make_chain(300);
     const std::vector<SequenceHash> unknown_ = make_chain(400);
     BlockManager<> manager_;
+    std::optional<BlockManager<>> second_;
     MutableBlockList<> blocks_;
     ImmutableBlockList<> found_;
     std::vector<SequenceHash> evicted_;
@@ -279,6 +286,9 @@ TEST_P(SteadyState, clone_of_a_list_allocates_the_list_and_takes_no_lock) {
 TEST_P(SteadyState, facts_of_a_guard_are_free) {
     const auto block = hold({unknown_.data(), 1}).pop_back();
     std::optional<BlockRegistrationHandle> handle;
+    EXPECT_EQ(cost_of([&] { handle.emplace(block.registration_handle()); }).locks,
+              GetParam().shared ? 0u : 1u)
+        << "the first makes the entry";
     EXPECT_EQ(cost_of([&] {
                   EXPECT_EQ(block.use_count(), 1u);
                   EXPECT_FALSE(block.is_duplicate());
@@ -296,6 +306,7 @@ TEST_P(SteadyState, weak_blocks_take_one_lock_per_call) {
     std::optional<WeakBlock<>> weak;
     std::optional<WeakBlock<>> second;
     std::optional<ImmutableBlock<>> upgraded;
+    const auto handle = block.registration_handle();
     EXPECT_EQ(cost_of([&] { weak.emplace(block.downgrade()); }), one_lock);
     EXPECT_EQ(cost_of([&] { second.emplace(*weak); }), one_lock);
     EXPECT_EQ(cost_of([&] { upgraded = weak->upgrade(); }), one_lock) << "active";
@@ -308,16 +319,22 @@ TEST_P(SteadyState, weak_blocks_take_one_lock_per_call) {
     EXPECT_EQ(cost_of([&] { second.reset(); }), one_lock);
 }
 
-TEST_P(SteadyState, presence_and_registry_reads_take_no_store_lock) {
+TEST_P(SteadyState, registry_reads_take_no_store_lock_but_that_of_an_only_store_once) {
+    const Cost read = GetParam().shared ? free_of_charge : one_lock;
     auto registry = manager_.block_registry();
-    EXPECT_EQ(cost_of([&] { registry.check_presence_into<DefaultTier>(chain_, presence_); }),
-              free_of_charge);
+    const auto handle = registry.match_sequence_hash(chain_[0], Touch::no);
+    EXPECT_EQ(cost_of([&] { registry.check_presence_into<DefaultTier>(chain_, presence_); }), read);
     EXPECT_TRUE(presence_[0].second);
+    EXPECT_EQ(cost_of([&] { EXPECT_TRUE(registry.is_registered(chain_[0])); }), read);
+    EXPECT_EQ(
+        cost_of([&] { EXPECT_FALSE(registry.is_registered(SequenceHash::root(BlockHash{7}))); }),
+        read);
+    EXPECT_EQ(cost_of([&] { EXPECT_NE(registry.registered_count(), 0u); }), read);
     EXPECT_EQ(cost_of([&] {
-                  EXPECT_TRUE(registry.is_registered(chain_[0]));
-                  EXPECT_FALSE(registry.is_registered(SequenceHash::root(BlockHash{7})));
                   EXPECT_TRUE(registry.match_sequence_hash(chain_[0], Touch::yes).has_value());
-                  EXPECT_EQ(registry.registered_count() != 0, true);
+              }),
+              read);
+    EXPECT_EQ(cost_of([&] {
                   registry.touch(chain_[0]);
                   static_cast<void>(registry.count(chain_[0]));
               }),
@@ -414,7 +431,8 @@ std::string name_of(const testing::TestParamInfo<Case>& info) {
     static constexpr std::array names{"lru", "fifo", "multi_lru", "lineage_tick", "lineage_fifo"};
     return std::string(names[static_cast<std::size_t>(info.param.policy)]) +
            (info.param.tracker ? "_tracker" : "") +
-           (info.param.duplication == BlockDuplicationPolicy::allow ? "_allow" : "_reject");
+           (info.param.duplication == BlockDuplicationPolicy::allow ? "_allow" : "_reject") +
+           (info.param.shared ? "_shared" : "");
 }
 
 constexpr auto allow = BlockDuplicationPolicy::allow;
@@ -427,7 +445,9 @@ INSTANTIATE_TEST_SUITE_P(
                     Case{Policy::lineage_tick, false, allow},
                     Case{Policy::lineage_tick, true, reject},
                     Case{Policy::lineage_fifo, false, reject},
-                    Case{Policy::lineage_fifo, true, allow}),
+                    Case{Policy::lineage_fifo, true, allow}, Case{Policy::lru, false, allow, true},
+                    Case{Policy::multi_lru, true, reject, true},
+                    Case{Policy::lineage_tick, true, allow, true}),
     name_of);
 
 // --- lists and trackers ---

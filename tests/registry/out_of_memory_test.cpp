@@ -197,11 +197,13 @@ TEST(OutOfMemory, subscribes_nobody) {
 
 TEST(OutOfMemory, leaves_room_reserved_by_no_manager_that_was_not_built) {
     BlockRegistry registry;
+    auto first = manager_of<DefaultTier>(registry, 2000);
     std::size_t granted = 0;
     std::optional<BlockManager<>> manager;
     while (runs_out_of_memory(granted,
                               [&] { manager.emplace(manager_of<DefaultTier>(registry, 3000)); })) {
         ++granted;
+        EXPECT_EQ(first.check_invariants().to_string(), "");
     }
     EXPECT_GT(granted, 5u);
     EXPECT_EQ(manager->available_blocks(), 3000u);

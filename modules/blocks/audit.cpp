@@ -143,8 +143,9 @@ class Audit {
                 return;
             case BlockState::duplicate:
                 check(seen_[i] == Place::nowhere, "P7", i, "a held block is in no pool");
-                check(store_.slots[i].entry == no_index, "R4", i,
-                      "a duplicate leaves the registry entry to its primary");
+                if (store_.slots[i].entry != no_index) {
+                    entered(i);
+                }
                 return;
             case BlockState::mutable_block:
             case BlockState::staged:
@@ -174,7 +175,7 @@ class Audit {
             check(false, "R4", i, "a registered block holds the registry entry of its hash");
             return;
         }
-        ++linked_;
+        linked_ += slot.state() != BlockState::duplicate ? 1 : 0;
         // A sole store raises it under the lock.
         const bool settled = is_sole_ || snapshot_.registrations == store_.registered;
         check(!settled || EngineAccess::handle(*entry).has_block(store_.tier), "R3", i,

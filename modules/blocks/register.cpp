@@ -82,7 +82,7 @@ void adopt_entries(Store& store, std::span<const RawGuard> guards, std::size_t& 
     }
 }
 
-/// A staged slot is no primary: the holder of its hash has a reference to the same entry.
+/// A staged slot does without: the holder of its hash has a reference to the same entry.
 void give_up_entry(const Store& store, Slot& slot) noexcept {
     if (Entry* entry = store.entry_of(slot)) {
         EngineAccess::release_shared(*entry);
@@ -107,8 +107,16 @@ void make_primary(Store& store, RawGuard& guard, Slot& slot, Probe probe, bool i
 }
 
 /// Registers one staged block beside the holder of its hash.
-void make_duplicate(Store& store, Slot& slot, std::uint32_t primary) noexcept {
-    give_up_entry(store, slot);
+///
+/// In a shared registry it counts as present itself, since the presence of the holder may still be
+/// pending. In a sole store the holder's is enough.
+void make_duplicate(Store& store, RawGuard& guard, Slot& slot, std::uint32_t primary,
+                    bool is_sole) noexcept {
+    if (is_sole) {
+        give_up_entry(store, slot);
+    } else {
+        guard.generation |= kept_mark;
+    }
     store.acquire(primary);
     slot.primary = primary;
     store.enter(slot, slot.word().with(BlockState::duplicate));
@@ -149,7 +157,7 @@ void enter_store(Store& store, std::span<RawGuard> guards, bool is_sole) noexcep
         if (holder == no_index) {
             make_primary(store, guard, slot, probe, is_sole);
         } else if (store.duplication == BlockDuplicationPolicy::allow) {
-            make_duplicate(store, slot, holder);
+            make_duplicate(store, guard, slot, holder, is_sole);
         } else {
             const auto rejected = static_cast<std::uint32_t>(guard.id);
             (first_rejected == no_index ? first_rejected : store.slots[last_rejected].next) =

@@ -13,13 +13,21 @@ namespace kvbm::detail::blocks {
 
 namespace {
 
-/// Ends a registered slot's life, and gives the entry in which a block is gone, or null.
-Entry* uncache_to_reset(Store& store, std::uint32_t slot_index) noexcept {
-    store.inactive.leave_index(slot_index);
-    store.leave_index(slot_index);
-    Entry* gone = store.entry_of(store.slots[slot_index]);
+/// What dropping a guard did to presence: so many blocks of one entry are gone. If any are, it is
+/// kept in the record of the guard itself, which is of no use any more, so that a release allocates
+/// nothing.
+struct Gone {
+    Entry* entry = nullptr;
+    std::uint32_t blocks = 0;
+};
+
+/// Ends a registered slot's life.
+void uncache_to_reset(Store& store, std::uint32_t slot_index, Gone& gone) noexcept {
+    if (Entry* entry = store.entry_of(store.slots[slot_index])) {
+        gone.entry = entry;
+        ++gone.blocks;
+    }
     store.to_reset(slot_index);
-    return gone;
 }
 
 /// Gives up a strong reference, with the lock held. True: it was the last, and the slot is the
@@ -43,77 +51,82 @@ bool give_up_reference(Slot& slot) noexcept {
     return true;
 }
 
-/// What a drop under the lock did.
-struct Drop {
-    /// Where a block is gone. It is kept in the record of the guard itself, which is of no use any
-    /// more, so that a release allocates nothing.
-    Entry* gone = nullptr;
-    bool superseded = false;  ///< a primary that somebody else holds stays as it is
-};
-
 /// Gives up a strong reference on a primary; with the last it becomes inactive, or reset if its
-/// flag says so.
-Drop drop_primary(Store& store, std::uint32_t slot_index) noexcept {
+/// flag says so. Gives whether it was the last.
+bool drop_primary(Store& store, std::uint32_t slot_index, Gone& gone) noexcept {
     Slot& slot = store.slots[slot_index];
     if (!give_up_reference(slot)) {
-        return {.superseded = true};
+        return false;
     }
     if (slot.word().evict_on_reset()) {
-        return {.gone = uncache_to_reset(store, slot_index)};
+        store.inactive.leave_index(slot_index);
+        store.leave_index(slot_index);
+        uncache_to_reset(store, slot_index, gone);
+    } else {
+        store.enter(slot, slot.word().with(BlockState::inactive));
+        store.inactive.insert(slot_index);
     }
-    store.enter(slot, slot.word().with(BlockState::inactive));
-    store.inactive.insert(slot_index);
-    return {};
+    return true;
 }
 
 /// Gives up a strong reference on a duplicate; with the last it is reset, and then lets its primary
 /// go.
-Drop drop_duplicate(Store& store, std::uint32_t slot_index) noexcept {
+void drop_duplicate(Store& store, std::uint32_t slot_index, Gone& gone) noexcept {
     Slot& slot = store.slots[slot_index];
     if (!give_up_reference(slot)) {
-        return {};
+        return;
     }
     const std::uint32_t primary = slot.primary;
     slot.primary = no_index;
-    store.to_reset(slot_index);
-    return {.gone = drop_primary(store, primary).gone};
+    uncache_to_reset(store, slot_index, gone);
+    static_cast<void>(drop_primary(store, primary, gone));
 }
+
+/// What a drop under the lock did.
+struct Drop {
+    Gone gone;
+    bool superseded = false;  ///< a primary that somebody else holds stays as it is
+};
 
 /// The effect of one dropped guard, with the lock held.
 template <GuardKind kind>
 Drop drop(Store& store, const RawGuard& guard) noexcept {
+    Drop done;
     const auto slot_index = static_cast<std::uint32_t>(guard.id);
     if constexpr (kind == GuardKind::mutable_block) {
         static_cast<void>(slot_of(guard, BlockState::mutable_block));
         store.to_reset(slot_index);
-        return {};
     } else if constexpr (kind == GuardKind::complete_block) {
         static_cast<void>(slot_of(guard, BlockState::staged));
         store.to_reset(slot_index);
-        return {};
     } else if (registered_slot_of(guard).state() == BlockState::primary) {
-        return drop_primary(store, slot_index);
+        done.superseded = !drop_primary(store, slot_index, done.gone);
     } else {
-        return drop_duplicate(store, slot_index);
+        drop_duplicate(store, slot_index, done.gone);
     }
+    return done;
 }
 
-/// After unlocking: presence and entry of a block that is gone. Another thread may have ended the
-/// store meanwhile, so this touches nothing but the entry, which the reference given up here keeps
-/// alive.
-void settle(Entry* gone, TierId tier) noexcept {
-    if (gone != nullptr) {
-        EngineAccess::lower_presence(*gone, tier);
-        EngineAccess::release_all(std::span<Entry*>(&gone, 1));
+/// After unlocking: presence and entry of the blocks that are gone. Another thread may have ended
+/// the store meanwhile, so this touches nothing but the entry, which the references given up here
+/// keep alive.
+void settle(const Gone& gone, TierId tier) noexcept {
+    for (std::uint32_t i = 0; i < gone.blocks; ++i) {
+        EngineAccess::lower_presence(*gone.entry, tier);
+    }
+    for (std::uint32_t i = 0; i < gone.blocks; ++i) {
+        Entry* entry = gone.entry;
+        EngineAccess::release_all(std::span<Entry*>(&entry, 1));
     }
 }
 
 static_assert(sizeof(std::uintptr_t) <= sizeof(RawGuard::generation));
-RawGuard pack(Entry* gone) noexcept {
-    return {nullptr, reinterpret_cast<std::uintptr_t>(gone), 0};
+RawGuard pack(Gone gone) noexcept {
+    return {nullptr, reinterpret_cast<std::uintptr_t>(gone.entry), gone.blocks};
 }
-Entry* unpack(const RawGuard& record) noexcept {
-    return reinterpret_cast<Entry*>(static_cast<std::uintptr_t>(record.generation));
+Gone unpack(const RawGuard& record) noexcept {
+    return {reinterpret_cast<Entry*>(static_cast<std::uintptr_t>(record.generation)),
+            static_cast<std::uint32_t>(record.id)};
 }
 
 /// Calls `visit(i)` for each place, front to back or back to front.
@@ -155,11 +168,12 @@ std::size_t drop_all(Store& store, std::span<RawGuard> guards, ReleaseOrder orde
             look_at(backwards ? i - ahead : i + ahead);
         }
         if (guard.store == nullptr) {
-            guard = pack(nullptr);
+            guard = pack({});
             return;
         }
         ++dropped;
-        if (Entry* gone = drop<kind>(store, guard).gone) {
+        const Gone gone = drop<kind>(store, guard).gone;
+        if (gone.blocks != 0) {
             any_gone = true;
             guard = pack(gone);
         }

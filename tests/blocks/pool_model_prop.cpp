@@ -84,8 +84,18 @@ PoolCommand draw_next(const PoolModel& model) {
 using Executed = std::array<std::size_t, std::variant_size_v<PoolCommand>>;
 
 struct Step final : rc::state::Command<PoolModel, PoolHarness> {
-    Step(const PoolModel& model, Executed* counts)
-        : executed(counts), command(*rc::gen::arbitrary<bool>() ? draw_any() : draw_next(model)) {}
+    /// Of a hundred commands that name a manager, so many may name another than the first.
+    Step(const PoolModel& model, Executed* counts, std::size_t company)
+        : executed(counts), command(*rc::gen::arbitrary<bool>() ? draw_any() : draw_next(model)) {
+        const bool alone = *below(100) >= company;
+        std::visit(
+            [&](auto& c) {
+                if constexpr (requires { c.pool; }) {
+                    c.pool = alone ? 0 : c.pool;
+                }
+            },
+            command);
+    }
 
     Executed* executed;
     PoolCommand command;
@@ -143,9 +153,11 @@ TEST_P(BlockManagerModel, agrees_with_model) {
         const auto options = draw_options(GetParam());
         RC_LOG() << to_string(options) << "\n";
         const PoolModel model(options);
+        // Where managers come late, the first is alone for long.
+        const std::size_t company = options.late ? *rc::gen::element<std::size_t>(0, 2, 30) : 100;
         const auto script = *rc::gen::resize(
             commands_max, rc::state::gen::commands(model, [&](const PoolModel& state) {
-                return rc::state::gen::execOneOfWithArgs<Step>()(state, &executed);
+                return rc::state::gen::execOneOfWithArgs<Step>()(state, &executed, company);
             }));
         PoolHarness harness(options);
 

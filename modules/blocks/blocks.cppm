@@ -237,7 +237,9 @@ class BlockManagerBuilder {
         options_.block_size = tokens;
         return *this;
     }
-    /// The registry to share. Required.
+    /// The registry to share. Required. The blocks of its only manager have entries on demand; when
+    /// a second one is built, each registered block of the first gets its own, under both locks:
+    /// O(blocks), once.
     BlockManagerBuilder& registry(BlockRegistry registry) {
         options_.registry = std::move(registry);
         return *this;

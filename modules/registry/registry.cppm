@@ -301,7 +301,9 @@ class TypedAttachments {
 ///
 /// Several managers, of equal or different tiers, may share one: they then share entries, with
 /// their presence, attachments and touches, not blocks. Copies refer to the same table; a
-/// moved-from registry may only be assigned or destroyed. Thread-safe. Source: blocks.md K1 to K13.
+/// moved-from registry may only be assigned or destroyed. Thread-safe: a lock that readers share,
+/// and the lock of its manager as long as there is one only, whose blocks have entries on demand.
+/// Source: blocks.md K1 to K13.
 export class BlockRegistry {
   public:
     /// Options of a registry.

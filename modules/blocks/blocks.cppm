@@ -179,6 +179,31 @@ class BlockManager {
                                   ImmutableBlockList<Tier>& out) {
         return Engine::match(store(), hashes, own_list(out));
     }
+    /// match_blocks_into() of each request behind the list at its place, in order, as one call: the
+    /// results, counters, touches and the order of the pool are those of the single calls, but the
+    /// lock is taken once, if there is a hash at all, and so the blocks moved in one operation. A
+    /// miss ends its own request only. Gives the number of all blocks matched.
+    ///
+    /// Rule: as many lists as requests, each empty or of this manager. In a large pool the first
+    /// misses of a request overlap with the requests before it. Allocates nothing once the lists
+    /// have room; without memory for them nothing has changed. O(hashes). Source: blocks.md 17.1.
+    std::size_t match_many(std::span<const std::span<const SequenceHash>> requests,
+                           std::span<ImmutableBlockList<Tier>> out) {
+        auto& own = store();
+        expects(out.size() == requests.size(), "a batch of matches has a list for each request");
+        for (auto& list : out) {
+            static_cast<void>(own_list(list));
+        }
+        return Engine::match_many(own, requests, detail::blocks::GuardAccess::raw_lists(out));
+    }
+    /// Clears each list in the stated order, front list first, as one call: the order of the pools
+    /// and the counters are those of the single calls, but neighbours of one manager are released
+    /// under one lock. The lists may be of several managers, and may be empty; they keep their
+    /// memory. Allocates nothing. O(blocks). Source: blocks.md 17.1, G20.
+    static void release_many(std::span<ImmutableBlockList<Tier>> lists,
+                             ReleaseOrder order) noexcept {
+        Engine::release_many(detail::blocks::GuardAccess::raw_lists(lists), order);
+    }
     /// A place per hash, empty on a miss; goes on over misses. Source: blocks.md M3.
     [[nodiscard]] ScatteredBlockList<Tier> match_blocks_scattered(
         std::span<const SequenceHash> hashes) {

@@ -126,6 +126,12 @@ export class GuardAccess {
         static_assert(std::is_standard_layout_v<Guard> && sizeof(Guard) == sizeof(RawGuard));
         return reinterpret_cast<const Guard*>(records);
     }
+    /// Lists seen as what they hold. A list is a standard-layout class around nothing but that.
+    template <class List>
+    static inline std::span<RawList> raw_lists(std::span<List> lists) noexcept {
+        static_assert(std::is_standard_layout_v<List> && sizeof(List) == sizeof(RawList));
+        return {reinterpret_cast<RawList*>(lists.data()), lists.size()};
+    }
     template <class Tier>
     static inline Store& store(const BlockManager<Tier>& manager) noexcept {
         return manager.store();

@@ -304,6 +304,15 @@ export class Engine {
                                        RawList& out);
     static void scan(Store& store, std::span<const SequenceHash> hashes, Touch touch, RawList& out);
 
+    // --- several lists: one lock per call ---
+    /// match() of each request behind the list at its place. Gives all hits.
+    static std::size_t match_many(Store& store,
+                                  std::span<const std::span<const SequenceHash>> requests,
+                                  std::span<RawList> out);
+    /// release() of the registered guards of each list, one lock for neighbours of one store. The
+    /// lists stay, empty.
+    static void release_many(std::span<RawList> lists, ReleaseOrder order) noexcept;
+
     // --- one guard ---
     static void release(GuardKind kind, RawGuard guard) noexcept;
     static void add_reference(GuardKind kind, const RawGuard& guard) noexcept;

@@ -1,5 +1,6 @@
 module;
 
+#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -214,15 +215,23 @@ void count_dropped(Store& store, GuardKind kind, std::size_t guards) noexcept {
     }
 }
 
-}  // namespace
+/// After unlocking: what drop_all() left in the records, in the order of the drops.
+void settle_all(std::span<const RawGuard> guards, ReleaseOrder order, TierId tier) noexcept {
+    in_order(guards.size(), order, [&](std::size_t i) {
+        if (guards[i].store == nullptr) {
+            settle(unpack(guards[i]), tier);
+        }
+    });
+}
 
-void Engine::release(GuardKind kind, std::span<RawGuard> guards, ReleaseOrder order) noexcept {
-    Store& store = store_of(guards);
+/// One lock for a release: `drop_guards(any_gone)` runs under it and gives how many guards it
+/// dropped, `settle_guards(tier)` after it if anything is gone. The store may be gone afterwards.
+template <class DropGuards, class SettleGuards>
+void release_under_one_lock(Store& store, GuardKind kind, const DropGuards& drop_guards,
+                            const SettleGuards& settle_guards) noexcept {
     bool any_gone = false;
     Lock lock(store.mutex);
-    const std::size_t dropped = with_kind(kind, [&]<GuardKind constant>() {
-        return drop_all<constant>(store, guards, order, any_gone);
-    });
+    const std::size_t dropped = drop_guards(any_gone);
     count_dropped(store, kind, dropped);
     store.publish_sizes();
     const TierId tier = store.tier;
@@ -231,14 +240,106 @@ void Engine::release(GuardKind kind, std::span<RawGuard> guards, ReleaseOrder or
     core::pause_point("blocks.release.unlocked");
 
     if (any_gone) {
-        in_order(guards.size(), order, [&](std::size_t i) {
-            if (guards[i].store == nullptr) {
-                settle(unpack(guards[i]), tier);
-            }
-        });
+        settle_guards(tier);
     }
     if (dead) {
         delete &store;
+    }
+}
+
+/// Asks for the first slots of the lists behind the one that is dropped, so that a release of many
+/// short lists is one row of misses that overlap. Within a list drop_all() looks ahead by itself.
+class ListsAhead {
+  public:
+    ListsAhead(const Store& store, std::span<RawList> lists, ReleaseOrder order) noexcept
+        : store_(store), lists_(lists), order_(order) {}
+
+    /// To be told of each list, front to back, before it is dropped.
+    void pass(std::size_t list) noexcept {
+        if (!store_.prefetches) {
+            return;
+        }
+        if (list < asked_) {
+            guards_ahead_ -= lists_[list].size();
+        } else {
+            asked_ = list + 1;
+        }
+        for (; asked_ < lists_.size() && guards_ahead_ < guards_wanted; ++asked_) {
+            ask_for(lists_[asked_].span());
+            guards_ahead_ += lists_[asked_].size();
+        }
+    }
+
+  private:
+    static constexpr std::size_t guards_wanted = 24;
+    static constexpr std::size_t guards_per_list = 12;  ///< from there on drop_all() asks
+
+    void ask_for(std::span<const RawGuard> guards) const noexcept {
+        const std::size_t count = std::min(guards.size(), guards_per_list);
+        for (const RawGuard& guard :
+             order_ == ReleaseOrder::leaf_first ? guards.last(count) : guards.first(count)) {
+            __builtin_prefetch(&store_.slots[guard.id], 1);
+        }
+    }
+
+    const Store& store_;
+    std::span<RawList> lists_;
+    ReleaseOrder order_;
+    std::size_t asked_ = 0;         ///< lists whose slots are asked for, or were dropped
+    std::size_t guards_ahead_ = 0;  ///< in those of them that are to be dropped yet
+};
+
+/// Releases neighbours of one store.
+void release_neighbours(Store& store, std::span<RawList> lists, ReleaseOrder order) noexcept {
+    release_under_one_lock(
+        store, GuardKind::immutable_block,
+        [&](bool& any_gone) {
+            ListsAhead ahead(store, lists, order);
+            std::size_t dropped = 0;
+            for (std::size_t i = 0; i < lists.size(); ++i) {
+                ahead.pass(i);
+                dropped +=
+                    drop_all<GuardKind::immutable_block>(store, lists[i].span(), order, any_gone);
+            }
+            return dropped;
+        },
+        [&](TierId tier) {
+            for (RawList& list : lists) {
+                settle_all(list.span(), order, tier);
+            }
+        });
+}
+
+}  // namespace
+
+void Engine::release(GuardKind kind, std::span<RawGuard> guards, ReleaseOrder order) noexcept {
+    Store& store = store_of(guards);
+    release_under_one_lock(
+        store, kind,
+        [&](bool& any_gone) {
+            return with_kind(kind, [&]<GuardKind constant>() {
+                return drop_all<constant>(store, guards, order, any_gone);
+            });
+        },
+        [&](TierId tier) { settle_all(guards, order, tier); });
+}
+
+void Engine::release_many(std::span<RawList> lists, ReleaseOrder order) noexcept {
+    while (!lists.empty()) {
+        Store* const store = lists.front().store();
+        std::size_t count = 1;
+        if (store != nullptr) {
+            // Empty lists part no neighbours.
+            while (count < lists.size() &&
+                   (lists[count].empty() || lists[count].store() == store)) {
+                ++count;
+            }
+            release_neighbours(*store, lists.first(count), order);
+        }
+        for (RawList& list : lists.first(count)) {
+            list.forget();
+        }
+        lists = lists.subspan(count);
     }
 }
 

@@ -389,18 +389,44 @@ export struct TouchHash {
     static constexpr void fields(auto& c, auto&& field) { field(c.hash, 64), field(c.times, 16); }
 };
 
+/// BlockManager::match_many of three requests; the lists of the first and third are new, that of
+/// the second is one of immutable blocks of the pool if there is any.
+export struct MatchMany {
+    static constexpr std::string_view name = "match_many";
+    static constexpr PoolNeed need = PoolNeed::manager;
+    std::size_t pool = 0, other = 0;
+    std::vector<std::size_t> first, second, third;
+    static constexpr void fields(auto& c, auto&& field) {
+        field(c.pool, pools_count), field(c.other, 256), field(c.first, 64), field(c.second, 64),
+            field(c.third, 64);
+    }
+};
+/// BlockManager::release_many of an empty list, of a list of immutable blocks and of up to `more`
+/// that are held after it, of any manager of the tier, in the order told.
+export struct ReleaseMany {
+    static constexpr std::string_view name = "release_many";
+    static constexpr PoolNeed need = PoolNeed::immutable_list;
+    std::size_t holding = 0, more = 0;
+    bool leaf_first = false;
+    static constexpr void fields(auto& c, auto&& field) {
+        field(c.holding, 256), field(c.more, 5), field(c.leaf_first, 2);
+    }
+};
+
 export using PoolCommand =
     std::variant<Allocate, AllocateWithEvictions, AllocateInto, StageAll, StageOne, ResetAll,
                  ResetOne, Register, RegisterOne, RegisterInto, RegisterForeign, Match, MatchInto,
                  MatchScattered, Scan, ResetInactivePool, MoveManager, KillManager, Clone, Copy,
                  Pin, CopyPin, Downgrade, CopyWeak, Upgrade, SetEvictOnReset, HandleOf, Drop,
                  DropOne, SplitOff, TakeFront, Append, RegisterHashes, MatchHash, TransferHash,
-                 TouchHash>;
+                 TouchHash, MatchMany, ReleaseMany>;
 
 /// Longest list of hashes in a decoded command.
 export inline constexpr std::size_t pool_hashes_max = 7;
 
 export PoolOptions decode_pool_options(ByteReader& bytes);
+/// Takes a byte for the kind. The kinds from MatchMany on came when there was a corpus: theirs are
+/// the values 252 to 255, so that hardly any input means something else than before.
 export PoolCommand decode_pool_command(ByteReader& bytes);
 /// One line of a script: the name and its values.
 export std::string to_string(const PoolCommand& command);
@@ -481,6 +507,8 @@ export class PoolModel {
                                             std::size_t n) const;
     /// The same among lists of any kind.
     std::optional<std::size_t> pick_list(std::size_t n) const;
+    /// The list of immutable blocks a command names, and up to `more` of its tier behind it.
+    std::vector<std::size_t> pick_row(std::size_t n, std::size_t more) const;
     /// The same among the other lists of the kind and pool of a list.
     std::optional<std::size_t> pick_partner(std::size_t list, std::size_t n) const;
 

@@ -139,7 +139,16 @@ PoolCommand decode_pool_command(ByteReader& bytes) {
         make_table(alternatives, []<std::size_t I>(std::integral_constant<std::size_t, I>) {
             return &decode_alternative<I>;
         });
-    return decoders[bytes.below(decoders.size())](bytes);
+    constexpr std::size_t early_kinds = 36;
+    constexpr std::size_t late_values = 4;
+    constexpr std::size_t early_values = 256 - late_values;
+    static_assert(early_values % early_kinds == 0 && decoders.size() - early_kinds <= late_values);
+    const std::size_t value = bytes.u8();
+    const std::size_t kind =
+        value < early_values
+            ? value % early_kinds
+            : early_kinds + (value - early_values) % (decoders.size() - early_kinds);
+    return decoders[kind](bytes);
 }
 
 std::string to_string(const PoolCommand& command) {

@@ -350,6 +350,27 @@ class PoolHarness::System {
             return text(list);
         });
     }
+    std::string operator()(const MatchMany& c) {
+        const auto into = model.pick_in_pool(Kind::immutable_list, c.pool, c.other);
+        return with_manager(c.pool, [&]<class Tier>(BlockManager<Tier>& manager) {
+            using Out = ImmutableBlockList<Tier>;
+            std::array<Out, 3> lists;
+            if (into) {
+                lists[1] = std::move(std::get<Out>(held_[*into]));
+            }
+            const std::array named{hashes(c.first), hashes(c.second), hashes(c.third)};
+            const std::array<std::span<const SequenceHash>, 3> asked{named[0], named[1], named[2]};
+            std::string words = std::to_string(manager.match_many(asked, lists));
+            words += " " + keep(std::move(lists[0]));
+            words += " " + text(lists[1]);
+            if (into) {
+                std::get<Out>(held_[*into]) = std::move(lists[1]);
+            } else {
+                keep(std::move(lists[1]));
+            }
+            return words + " " + keep(std::move(lists[2]));
+        });
+    }
     std::string operator()(const MatchScattered& c) {
         return with_manager(c.pool, [&](auto& manager) {
             auto found = manager.match_blocks_scattered(hashes(c.hashes));
@@ -433,6 +454,18 @@ class PoolHarness::System {
             },
             dropped);
         return {};
+    }
+    std::string operator()(const ReleaseMany& c) {
+        const auto row = model.pick_row(c.holding, c.more);
+        return with<ImmutableBlockList>(row.front(), [&]<class Tier>(ImmutableBlockList<Tier>&) {
+            std::vector<ImmutableBlockList<Tier>> lists(1);
+            for (const std::size_t at : row) {
+                lists.push_back(std::move(std::get<ImmutableBlockList<Tier>>(held_[at])));
+            }
+            BlockManager<Tier>::release_many(
+                lists, c.leaf_first ? ReleaseOrder::leaf_first : ReleaseOrder::root_first);
+            return std::string();
+        });
     }
     std::string operator()(const DropOne& c) {
         return with_list(c, [&](auto& list) {

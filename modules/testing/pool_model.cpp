@@ -310,6 +310,24 @@ struct PoolModelSteps {
         list.ids.insert(list.ids.end(), ids.begin(), ids.end());
         return blocks_text(list.ids);
     }
+    std::string operator()(const MatchMany& c) {
+        auto& p = pool(c.pool);
+        const auto first = prefix(p, hashes(c.first));
+        const auto second = prefix(p, hashes(c.second));
+        const auto third = prefix(p, hashes(c.third));
+        const std::string hits = std::to_string(first.size() + second.size() + third.size());
+        const auto into = m.pick_in_pool(Kind::immutable_list, c.pool, c.other);
+        std::vector<BlockId> ids = into ? m.holdings_[*into].ids : std::vector<BlockId>{};
+        ids.insert(ids.end(), second.begin(), second.end());
+        hold(Kind::immutable_list, c.pool, first);
+        if (into) {
+            m.holdings_[*into].ids = ids;
+        } else {
+            hold(Kind::immutable_list, c.pool, ids);
+        }
+        hold(Kind::immutable_list, c.pool, third);
+        return hits + " " + blocks_text(first) + " " + blocks_text(ids) + " " + blocks_text(third);
+    }
     std::string operator()(const MatchScattered& c) {
         auto& p = pool(c.pool);
         std::vector<BlockId> hits;
@@ -438,6 +456,13 @@ struct PoolModelSteps {
     }
     std::string operator()(const Drop& c) {
         drop(c.holding % m.holdings_.size(), c.leaf_first);
+        return {};
+    }
+    std::string operator()(const ReleaseMany& c) {
+        std::size_t gone = 0;
+        for (const std::size_t at : m.pick_row(c.holding, c.more)) {
+            drop(at - gone++, c.leaf_first);
+        }
         return {};
     }
     std::string operator()(const DropOne& c) {

@@ -176,6 +176,17 @@ std::optional<std::size_t> PoolModel::pick_list(std::size_t n) const {
     return fold(holdings_, n, [&](std::size_t i) { return is_list(holdings_[i].kind); });
 }
 
+std::vector<std::size_t> PoolModel::pick_row(std::size_t n, std::size_t more) const {
+    std::vector<std::size_t> row{*pick(Kind::immutable_list, n)};
+    const std::size_t pool = holdings_[row.front()].pool;
+    for (std::size_t i = row.front() + 1; i < holdings_.size() && row.size() <= more; ++i) {
+        if (holdings_[i].kind == Kind::immutable_list && same_tier(holdings_[i].pool, pool)) {
+            row.push_back(i);
+        }
+    }
+    return row;
+}
+
 std::optional<std::size_t> PoolModel::pick_partner(std::size_t list, std::size_t n) const {
     return fold(holdings_, n, [&](std::size_t i) {
         return i != list && holdings_[i].kind == holdings_[list].kind &&

@@ -49,9 +49,11 @@ enum class Step {
     unstage,
     register_staged,
     match,
+    match_many,
     match_scattered,
     scan,
     release,
+    release_many,
     release_mutable,
     release_staged,
     clone,
@@ -78,24 +80,17 @@ void showValue(const Move& move, std::ostream& os) {
 
 // Blocks travel in a circle: what leads them on is drawn more often than the rest.
 rc::Gen<Move> gen_move() {
-    const auto step = rc::gen::weightedElement<Step>({{3, Step::allocate},
-                                                      {3, Step::stage},
-                                                      {1, Step::unstage},
-                                                      {3, Step::register_staged},
-                                                      {2, Step::match},
-                                                      {1, Step::match_scattered},
-                                                      {1, Step::scan},
-                                                      {4, Step::release},
-                                                      {1, Step::release_mutable},
-                                                      {1, Step::release_staged},
-                                                      {1, Step::clone},
-                                                      {1, Step::set_flag},
-                                                      {1, Step::drain},
-                                                      {1, Step::pin},
-                                                      {1, Step::unpin},
-                                                      {1, Step::downgrade},
-                                                      {1, Step::upgrade},
-                                                      {1, Step::touch}});
+    const auto step =
+        rc::gen::weightedElement<Step>({{3, Step::allocate},        {3, Step::stage},
+                                        {1, Step::unstage},         {3, Step::register_staged},
+                                        {2, Step::match},           {1, Step::match_many},
+                                        {1, Step::match_scattered}, {1, Step::scan},
+                                        {4, Step::release},         {1, Step::release_many},
+                                        {1, Step::release_mutable}, {1, Step::release_staged},
+                                        {1, Step::clone},           {1, Step::set_flag},
+                                        {1, Step::drain},           {1, Step::pin},
+                                        {1, Step::unpin},           {1, Step::downgrade},
+                                        {1, Step::upgrade},         {1, Step::touch}});
     return rc::gen::map(rc::gen::tuple(step, below(16), below(64), below(8)),
                         [](const auto& drawn) { return std::make_from_tuple<Move>(drawn); });
 }
@@ -276,12 +271,16 @@ class Client {
                 return with(staged_, move, [&](auto& list) { return register_list(list); });
             case Step::match:
                 return match(run_of(move, move.count));
+            case Step::match_many:
+                return match_many(move);
             case Step::match_scattered:
                 return match_scattered(run_of(move, move.count));
             case Step::scan:
                 return scan(run_of(move, move.count));
             case Step::release:
                 return with(registered_, move, [&](auto& list) { return release(list, move); });
+            case Step::release_many:
+                return release_many(move);
             case Step::release_mutable:
                 return with(mutable_, move, [&](auto& list) { return release(list, move); });
             case Step::release_staged:
@@ -390,6 +389,29 @@ class Client {
         }
         return keep(registered_, std::move(blocks));
     }
+    // Three requests, the middle one behind what a list holds.
+    std::string match_many(const Move& move) {
+        const std::vector runs{run_of(move, move.count), run_of(move, move.count / 2),
+                               run_of(Move{.hash = move.hash + 1}, move.list % 4)};
+        const std::vector<std::span<const SequenceHash>> requests(runs.begin(), runs.end());
+        std::vector<ImmutableBlockList<>> lists(requests.size());
+        if (!registered_.empty()) {
+            lists[1] = std::move(registered_[move.list % registered_.size()]);
+        }
+        std::size_t hits = 0;
+        if (way_ != Way::singly) {
+            hits = manager_.match_many(requests, lists);
+        } else {
+            for (std::size_t i = 0; i < requests.size(); ++i) {
+                hits += manager_.match_blocks_into(requests[i], lists[i]);
+            }
+        }
+        std::string text = std::to_string(hits);
+        for (auto& list : lists) {
+            text += keep(registered_, std::move(list));
+        }
+        return text;
+    }
     std::string match_scattered(const std::vector<SequenceHash>& hashes) {
         ImmutableBlockList<> hits;
         std::string places;
@@ -450,6 +472,22 @@ class Client {
             piece = std::min(piece, list.size());
             auto part = from_back ? list.split_off(list.size() - piece) : list.take_front(piece);
             part.clear(order);
+        }
+        return {};
+    }
+
+    // So many lists from one on.
+    std::string release_many(const Move& move) {
+        const std::size_t first = registered_.empty() ? 0 : move.list % registered_.size();
+        const std::size_t count = std::min(move.count, registered_.size() - first);
+        const auto lists = std::span(registered_).subspan(first, count);
+        if (way_ == Way::whole || way_ == Way::with_errors) {
+            BlockManager<>::release_many(
+                lists, move.count % 2 != 0 ? ReleaseOrder::leaf_first : ReleaseOrder::root_first);
+        } else {
+            for (auto& list : lists) {
+                release(list, move);
+            }
         }
         return {};
     }

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <functional>
 #include <optional>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -256,6 +257,38 @@ INSTANTIATE_TEST_SUITE_P(List, ContractDeathTest,
                                                 "a list is not appended to itself"}),
                          name_of);
 
+// --- calls on many lists ---
+
+INSTANTIATE_TEST_SUITE_P(
+    MatchMany, ContractDeathTest,
+    testing::Values(Misuse{"with_fewer_lists_than_requests",
+                           [] {
+                               auto manager = make_manager();
+                               const auto hashes = roots(1);
+                               const std::vector<std::span<const SequenceHash>> requests(2, hashes);
+                               std::vector<ImmutableBlockList<>> out(1);
+                               use(manager.match_many(requests, out));
+                           },
+                           "a batch of matches has a list for each request"},
+                    Misuse{"with_more_lists_than_requests",
+                           [] {
+                               auto manager = make_manager();
+                               std::vector<ImmutableBlockList<>> out(1);
+                               use(manager.match_many({}, out));
+                           },
+                           "a batch of matches has a list for each request"},
+                    Misuse{"behind_the_guards_of_another_manager",
+                           [] {
+                               Two two;
+                               const auto hashes = roots(1);
+                               const std::vector<std::span<const SequenceHash>> requests(2, hashes);
+                               std::vector<ImmutableBlockList<>> out(2);
+                               out[1] = register_all(two.other, hashes);
+                               use(two.mine.match_many(requests, out));
+                           },
+                           one_manager}),
+    name_of);
+
 // --- managers ---
 
 template <class Act>
@@ -281,6 +314,7 @@ INSTANTIATE_TEST_SUITE_P(
         moved_manager("register_blocks",
                       [](auto& manager) { use(manager.register_blocks(CompleteBlockList<>{})); }),
         moved_manager("match_blocks", [](auto& manager) { use(manager.match_blocks({})); }),
+        moved_manager("match_many", [](auto& manager) { use(manager.match_many({}, {})); }),
         moved_manager("match_blocks_scattered",
                       [](auto& manager) { use(manager.match_blocks_scattered({})); }),
         moved_manager("scan_matches",

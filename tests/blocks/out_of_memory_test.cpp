@@ -1,10 +1,13 @@
 // A call that runs out of memory, wherever it does, has left the manager as it was, and works
 // afterwards as if nothing had happened: same blocks, same order. Source: verification.md E1, P4.
+#include <algorithm>
 #include <cstddef>
 #include <functional>
 #include <optional>
+#include <span>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include <gtest/gtest.h>
 #include <tl/expected.hpp>
@@ -63,6 +66,7 @@ struct World {
     MutableBlockList<> taken;
     Hashes evicted;
     ImmutableBlockList<> found;
+    std::vector<ImmutableBlockList<>> many = std::vector<ImmutableBlockList<>>(3);
     std::optional<ScatteredBlockList<>> scattered;
     std::optional<ScanResult<>> scanned;
     std::size_t drained = 0;
@@ -80,6 +84,7 @@ std::size_t failures_of(Policy policy, const Call& call) {
     while (kvbm_test::runs_out_of_memory(failures, [&] { call(world); })) {
         EXPECT_EQ(world.picture(), before) << failures;
         EXPECT_TRUE(world.taken.empty() && world.evicted.empty() && world.found.empty());
+        EXPECT_TRUE(std::ranges::all_of(world.many, [](const auto& list) { return list.empty(); }));
         ++failures;
     }
     call(spared);
@@ -88,6 +93,9 @@ std::size_t failures_of(Policy policy, const Call& call) {
     EXPECT_EQ(world.taken.block_ids(), spared.taken.block_ids());
     EXPECT_EQ(world.evicted, spared.evicted);
     EXPECT_EQ(world.found.block_ids(), spared.found.block_ids());
+    for (std::size_t i = 0; i < world.many.size(); ++i) {
+        EXPECT_EQ(world.many[i].block_ids(), spared.many[i].block_ids());
+    }
     EXPECT_EQ(world.drained, spared.drained);
     EXPECT_EQ(take_available(world.manager), take_available(spared.manager));
     return failures;
@@ -113,6 +121,16 @@ TEST_P(OutOfMemory, leaves_a_match_undone) {
         failures_of(GetParam(),
                     [&](World& world) { world.manager.match_blocks_into(asked, world.found); }),
         1u);
+}
+
+TEST_P(OutOfMemory, leaves_matches_of_many_requests_undone) {
+    const Hashes asked = World::asked();
+    const std::vector<std::span<const SequenceHash>> requests{asked, std::span(asked).first(2),
+                                                              std::span(asked).last(1)};
+    const std::size_t failures = failures_of(
+        GetParam(), [&](World& world) { world.manager.match_many(requests, world.many); });
+    // A list that had its room before another failed keeps it.
+    EXPECT_GE(failures, requests.size() - 1);
 }
 
 TEST_P(OutOfMemory, leaves_a_scattered_match_undone) {

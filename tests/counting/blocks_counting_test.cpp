@@ -155,6 +155,46 @@ TEST_P(SteadyState, match_into_a_new_list_allocates_the_list) {
     EXPECT_EQ(cost_of([&] { found = manager_.match_blocks(chain_); }), (Cost{1, 1}));
 }
 
+TEST_P(SteadyState, matches_of_many_requests_take_one_lock) {
+    const std::array<std::span<const SequenceHash>, 4> requests{chain_, unknown_, {}, chain_};
+    const std::array<std::span<const SequenceHash>, 4> no_hashes{};
+    std::vector<ImmutableBlockList<>> lists(requests.size());
+    for (auto& list : lists) {
+        list.reserve(chain_length);  // no more than a request has hashes
+    }
+    std::size_t hits = 0;
+
+    EXPECT_EQ(cost_of([&] { hits = manager_.match_many(requests, lists); }), one_lock);
+    EXPECT_EQ(hits, 2 * chain_length);
+    EXPECT_EQ(cost_of([&] { manager_.match_many(no_hashes, lists); }), free_of_charge);
+    EXPECT_EQ(cost_of([&] { BlockManager<>::release_many(lists, ReleaseOrder::leaf_first); }),
+              one_lock);
+    EXPECT_EQ(cost_of([&] { manager_.match_many(requests, lists); }), one_lock)
+        << "lists keep their memory";
+    EXPECT_EQ(cost_of([&] {
+                  BlockManager<>::release_many(lists, ReleaseOrder::root_first);
+                  BlockManager<>::release_many(lists, ReleaseOrder::root_first);
+              }),
+              one_lock);
+}
+
+TEST_P(SteadyState, lists_of_two_managers_are_released_under_a_lock_per_row_of_each) {
+    auto elsewhere = make_manager(GetParam());
+    auto foreign = std::move(*elsewhere.register_blocks(std::move(
+        *std::move(*elsewhere.allocate_blocks(chain_length)).stage_all(other_, block_size))));
+    std::vector<ImmutableBlockList<>> lists(6);
+    lists[0] = hold({other_.data(), 1});
+    lists[2] = hold({other_.data() + 1, 1});
+    lists[3] = std::move(foreign);
+    lists[5] = hold({other_.data() + 2, 1});
+    const std::uint64_t before = detail::blocks::lock_count(elsewhere);
+
+    EXPECT_EQ(cost_of([&] { BlockManager<>::release_many(lists, ReleaseOrder::root_first); }),
+              (Cost{2, 0}));
+
+    EXPECT_EQ(detail::blocks::lock_count(elsewhere) - before, 1u);
+}
+
 TEST_P(SteadyState, scattered_match_allocates_its_places) {
     std::optional<ScatteredBlockList<>> found;
     EXPECT_EQ(cost_of([&] { found.emplace(manager_.match_blocks_scattered(chain_)); }),

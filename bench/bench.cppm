@@ -257,6 +257,7 @@ export void shuffle_free_blocks(BlockManager<>& manager);
 
 export void add_token_cases(Cases& cases);       ///< hash, growth/extend
 export void add_match_cases(Cases& cases);       ///< match, drop/shared, drop/bulk, scan
+export void add_many_cases(Cases& cases);        ///< match_many
 export void add_allocate_cases(Cases& cases);    ///< allocate, churn, register, drop/mutable
 export void add_assignment_cases(Cases& cases);  ///< assignments, the rest of growth
 export void add_request_cases(Cases& cases);

@@ -113,6 +113,7 @@ Cases all_cases(const Settings& settings) {
     Cases cases;
     add_token_cases(cases);
     add_match_cases(cases);
+    add_many_cases(cases);
     add_allocate_cases(cases);
     add_assignment_cases(cases);
     add_request_cases(cases);

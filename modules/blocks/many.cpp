@@ -45,7 +45,9 @@ class FinderAhead {
         while (lines_ - walked_ < far && line_ != line_end_) {
             ask_for_line();
         }
-        while (slots_ - walked_ < near && slots_ != lines_) {
+        // Behind a head, candidates would wait for lines that are just being asked for.
+        const std::size_t reach = request < heads_ ? head : near;
+        while (slots_ - walked_ < reach && slots_ != lines_) {
             ask_for_next_slot();
         }
         if (request == line_request_) {

@@ -153,10 +153,11 @@ static_assert(!Takes<MutableBlockList<>, CompleteBlock<>>);
 // --- results, as blocks.md 17.1 has them ---
 
 template <class Manager>
-concept Interface = requires(Manager& manager, const Manager& looked_at, std::size_t n,
-                             std::span<const SequenceHash> hashes, MutableBlockList<>& blocks,
-                             std::vector<SequenceHash>* evicted, ImmutableBlockList<>& found,
-                             CompleteBlockList<>& staged) {
+concept Interface = requires(
+    Manager& manager, const Manager& looked_at, std::size_t n, std::span<const SequenceHash> hashes,
+    MutableBlockList<>& blocks, std::vector<SequenceHash>* evicted, ImmutableBlockList<>& found,
+    CompleteBlockList<>& staged, std::span<const std::span<const SequenceHash>> requests,
+    std::span<ImmutableBlockList<>> lists) {
     { looked_at.id() } noexcept -> std::same_as<ManagerId>;
     { looked_at.total_blocks() } noexcept -> std::same_as<std::size_t>;
     { looked_at.available_blocks() } -> std::same_as<std::size_t>;
@@ -177,6 +178,8 @@ concept Interface = requires(Manager& manager, const Manager& looked_at, std::si
     } -> std::same_as<Result<ImmutableBlock<>, ForeignBlocks<CompleteBlock<>>>>;
     { manager.match_blocks(hashes) } -> std::same_as<ImmutableBlockList<>>;
     { manager.match_blocks_into(hashes, found) } -> std::same_as<std::size_t>;
+    { manager.match_many(requests, lists) } -> std::same_as<std::size_t>;
+    { Manager::release_many(lists, ReleaseOrder::root_first) } noexcept -> std::same_as<void>;
     { manager.match_blocks_scattered(hashes) } -> std::same_as<ScatteredBlockList<>>;
     { manager.scan_matches(hashes, Touch::no) } -> std::same_as<ScanResult<>>;
     { looked_at.check_invariants() } -> std::same_as<InvariantReport>;

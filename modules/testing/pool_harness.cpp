@@ -239,6 +239,7 @@ class PoolHarness::System {
         return with<MutableBlockList>(pick(Kind::mutable_list, c.holding), [&](auto& list) {
             std::vector<SequenceHash> hashes;
             const std::size_t count = list.size() - (c.fault == 1 ? 1 : 0) + (c.fault == 2 ? 1 : 0);
+            hashes.reserve(count);
             for (std::size_t i = 0; i < count; ++i) {
                 hashes.push_back(model.hash(c.first + i * c.step));
             }

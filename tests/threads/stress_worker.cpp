@@ -9,6 +9,7 @@ module;
 #include <mutex>
 #include <optional>
 #include <random>
+#include <span>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -244,6 +245,29 @@ class Worker::Acts {
             check(!found[i].is_duplicate(), "M1: a lookup gives no duplicate");
         }
         keep(std::move(found));
+    }
+    /// Two requests in one call; both lists are kept, or go in one call.
+    void match_many() {
+        const std::size_t number = any_manager();
+        const std::array asked{some_hashes(), some_hashes()};
+        const std::array<std::span<const SequenceHash>, 2> requests{asked[0], asked[1]};
+        std::array<ImmutableBlockList<>, 2> found;
+        const std::size_t hits = manager(number).match_many(requests, found);
+        check(hits == found[0].size() + found[1].size(), "R5: all matches of a batch are counted");
+        tallies_[number].match_requested += asked[0].size() + asked[1].size();
+        tallies_[number].match_returned += hits;
+        for (std::size_t request = 0; request < found.size(); ++request) {
+            for (std::size_t i = 0; i < found[request].size(); ++i) {
+                check(found[request][i].sequence_hash() == asked[request][i],
+                      "R5: a match is the hash asked for");
+            }
+        }
+        if (chance(2)) {
+            BlockManager<>::release_many(
+                found, chance(2) ? ReleaseOrder::root_first : ReleaseOrder::leaf_first);
+        } else {
+            std::ranges::for_each(found, [&](auto& list) { keep(std::move(list)); });
+        }
     }
     void scattered() {
         const std::size_t number = any_manager();
@@ -495,7 +519,7 @@ class Worker::Acts {
     }
 
     /// What comes more often stands here more often.
-    static constexpr std::array<void (Acts::*)(), 44> steps_{
+    static constexpr std::array<void (Acts::*)(), 45> steps_{
         &Acts::allocate,       &Acts::allocate,
         &Acts::allocate,       &Acts::allocate,
         &Acts::allocate,       &Acts::allocate_too_many,
@@ -517,7 +541,8 @@ class Worker::Acts {
         &Acts::reset_inactive, &Acts::look,
         &Acts::drop,           &Acts::drop,
         &Acts::drop_one,       &Acts::send,
-        &Acts::receive,        &Acts::receive};
+        &Acts::receive,        &Acts::receive,
+        &Acts::match_many};
 
     World& world_;
     std::minstd_rand random_;

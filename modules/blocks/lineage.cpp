@@ -17,8 +17,7 @@ namespace kvbm::detail::blocks {
 
 // --- TickHeap ---
 
-void TickHeap::rise(std::size_t at) noexcept {
-    const Item item = items_[at];
+void TickHeap::rise(std::size_t at, Item item) noexcept {
     while (at > 0) {
         const std::size_t above = (at - 1) / arity;
         if (items_[above].tick <= item.tick) {
@@ -30,8 +29,7 @@ void TickHeap::rise(std::size_t at) noexcept {
     put(at, item);
 }
 
-void TickHeap::sink(std::size_t at) noexcept {
-    const Item item = items_[at];
+void TickHeap::sink(std::size_t at, Item item) noexcept {
     for (;;) {
         const std::size_t first = at * arity + 1;
         if (first >= items_.size()) {
@@ -63,15 +61,17 @@ void TickHeap::erase(std::uint32_t slot) noexcept {
     }
 }
 
-void TickHeap::replace(std::uint32_t slot, std::uint32_t by) noexcept {
+void TickHeap::replace(std::uint32_t slot, std::uint32_t by, std::uint64_t tick) noexcept {
     expects(holds(slot), "a leaf that leaves the order is in it");
-    settle(slots_[slot].prev, {slots_[by].tick(), by});
+    settle(slots_[slot].prev, {tick, by});
 }
 
 void TickHeap::settle(std::size_t at, Item item) noexcept {
-    put(at, item);
-    rise(at);
-    sink(slots_[item.slot].prev);
+    if (at > 0 && item.tick < items_[(at - 1) / arity].tick) {
+        rise(at, item);
+    } else {
+        sink(at, item);
+    }
 }
 
 // --- GhostTable ---
@@ -159,7 +159,9 @@ LineageForest::LineageForest(LineageEviction eviction, const SlotArray& slots,
       index_(index),
       by_tick_(slots, eviction == LineageEviction::tick ? slots.size() : 0),
       queue_(slots),
-      ghosts_(ghosts_per_held_block * slots.size(), multiplier) {}
+      ghosts_(ghosts_per_held_block * slots.size(), multiplier) {
+    recent_.fill(no_index);
+}
 
 LineageForest::Indexed LineageForest::indexed(const LineageKey& key) const noexcept {
     Indexed found;
@@ -279,19 +281,35 @@ void LineageForest::link(Node node, const SequenceHash& hash) noexcept {
     }
 }
 
+/// A chain is eaten from its leaf to its root, so that each victim would be a miss known by the one
+/// before it only. Released root first, the block that entered `hint_distance` before this one is
+/// the ancestor that far up; released leaf first, this one is that ancestor of it.
+inline void LineageForest::leave_hint(std::uint32_t slot_index, std::uint64_t tick) noexcept {
+    Slot& slot = slots_[slot_index];
+    std::uint32_t& earlier = recent_[tick % hint_distance];
+    if (keeps_node(slot_index) && slot.children == 0) {
+        slot.sibling = earlier;
+    } else if (earlier != no_index && keeps_node(earlier)) {
+        slots_[earlier].sibling = slot_index;
+    }
+    earlier = slot_index;
+}
+
 void LineageForest::insert(std::uint32_t slot_index) noexcept {
     Slot& slot = slots_[slot_index];
     ++size_;
-    if (eviction_ == LineageEviction::tick) {
-        slot.set_tick(next_tick_++);
-    }
     const Node node = place(slot_index);
+    const std::uint64_t tick = next_tick_++;
+    if (eviction_ == LineageEviction::tick) {
+        slot.set_tick(tick);
+        leave_hint(slot_index, tick);
+    }
     const bool linked = node.is_ghost ? ghosts_[node.at].linked : mark(node.at) == linked_node_mark;
     if (!linked && slot.hash.position() > 0) {
         link(node, slot.hash);
     }
     if (children(node) == 0) {
-        enter_order(slot_index);
+        enter_order(slot_index, tick);
     }
     close_vacancy();
     last_entered_ = slot_index;
@@ -352,7 +370,8 @@ void LineageForest::unlink(LineageKey parent, std::uint32_t seen) noexcept {
             return;
         }
         if (has_blocks(node)) {
-            for_each_block(node, [&](std::uint32_t block) { enter_order(block); });
+            for_each_block(node,
+                           [&](std::uint32_t block) { enter_order(block, slots_[block].tick()); });
             return;
         }
         bool linked = false;
@@ -378,8 +397,15 @@ void LineageForest::unlink(LineageKey parent, std::uint32_t seen) noexcept {
 
 std::uint32_t LineageForest::pop() noexcept {
     expects(size_ > 0, "a policy that holds n blocks yields n");
-    const std::uint32_t victim =
-        eviction_ == LineageEviction::tick ? by_tick_.top() : queue_.front();
+    if (eviction_ == LineageEviction::fifo) {
+        const std::uint32_t victim = queue_.front();
+        remove(victim);
+        return victim;
+    }
+    const std::uint32_t victim = by_tick_.top();
+    if (const std::uint32_t hint = slots_[victim].sibling; keeps_node(victim) && hint != no_index) {
+        __builtin_prefetch(&slots_[hint], 1);
+    }
     remove(victim);
     return victim;
 }
@@ -405,13 +431,13 @@ void LineageForest::for_each_block(Node node, const Visit& visit) const noexcept
     }
 }
 
-void LineageForest::enter_order(std::uint32_t slot) noexcept {
+void LineageForest::enter_order(std::uint32_t slot, std::uint64_t tick) noexcept {
     if (eviction_ == LineageEviction::fifo) {
         queue_.push_back(slot);
     } else if (vacancy_ == no_index) {
-        by_tick_.push(slot);
+        by_tick_.push(slot, tick);
     } else {
-        by_tick_.replace(std::exchange(vacancy_, no_index), slot);
+        by_tick_.replace(std::exchange(vacancy_, no_index), slot, tick);
     }
 }
 

@@ -23,6 +23,7 @@
 //! Invariants: B3 to B7 of docs/VERIFICATION.md. Source: blocks.md 8.3.
 module;
 
+#include <array>
 #include <compare>
 #include <cstddef>
 #include <cstdint>
@@ -58,7 +59,8 @@ inline LineageKey parent_key_of(const SequenceHash& hash) noexcept {
     return {hash.position() - 1, hash.parent_hash_fragment()};
 }
 
-/// Leaves by tick, smallest on top: a heap of four children per place. A slot knows its place.
+/// Leaves by tick, smallest on top: a heap of four children per place. A slot knows its place. Its
+/// tick is handed over, because that of a slot written just now is slow to read back.
 class TickHeap {
   public:
     TickHeap(const SlotArray& slots, std::size_t capacity) : slots_(slots) {
@@ -71,13 +73,13 @@ class TickHeap {
         const std::size_t at = slots_[slot].prev;
         return at < items_.size() && items_[at].slot == slot;
     }
-    void push(std::uint32_t slot) noexcept {
-        items_.push_back({slots_[slot].tick(), slot});
-        rise(items_.size() - 1);
+    void push(std::uint32_t slot, std::uint64_t tick) noexcept {
+        items_.push_back({tick, slot});
+        rise(items_.size() - 1, items_.back());
     }
     void erase(std::uint32_t slot) noexcept;
     /// One comes in the place of another.
-    void replace(std::uint32_t slot, std::uint32_t by) noexcept;
+    void replace(std::uint32_t slot, std::uint32_t by, std::uint64_t tick) noexcept;
     /// Whether each place is after the one above it and agrees with its slot. O(leaves).
     bool is_sound() const noexcept;
 
@@ -92,8 +94,8 @@ class TickHeap {
         items_[at] = item;
         slots_[item.slot].prev = static_cast<std::uint32_t>(at);
     }
-    void rise(std::size_t at) noexcept;
-    void sink(std::size_t at) noexcept;
+    void rise(std::size_t at, Item item) noexcept;
+    void sink(std::size_t at, Item item) noexcept;
     void settle(std::size_t at, Item item) noexcept;
 
     const SlotArray& slots_;
@@ -188,6 +190,8 @@ class LineageForest {
     /// A block that comes back makes one ghost for its parent at most, and one for a block that
     /// shares its key.
     static constexpr std::size_t ghosts_per_held_block = 2;
+    /// How many victims ahead of its eviction a slot is asked for.
+    static constexpr std::size_t hint_distance = 8;
 
     /// A node, kept in a slot or in a ghost.
     struct Node {
@@ -239,7 +243,8 @@ class LineageForest {
     void audit_order(const std::vector<bool>& is_leaf, InvariantReport& report) const;
     template <class Visit>
     void for_each_block(Node node, const Visit& visit) const noexcept;
-    void enter_order(std::uint32_t slot) noexcept;
+    void leave_hint(std::uint32_t slot, std::uint64_t tick) noexcept;
+    void enter_order(std::uint32_t slot, std::uint64_t tick) noexcept;
     void leave_order(std::uint32_t slot) noexcept;
     void close_vacancy() noexcept;
 
@@ -255,6 +260,8 @@ class LineageForest {
     /// Within a change: the leaf whose place in the order the next one takes, so that a chain that
     /// grows or shrinks at its end costs O(1). Tick only.
     std::uint32_t vacancy_ = no_index;
+    /// The slots that entered last, by tick. Tick only.
+    std::array<std::uint32_t, hint_distance> recent_{};
     TickHeap by_tick_;
     SlotList queue_;
     GhostTable ghosts_;

@@ -83,9 +83,10 @@ struct alignas(64) Slot {
     /// Of a duplicate: the slot it keeps alive. In a lineage forest: where the parent was last
     /// seen.
     std::uint32_t primary = no_index;
-    std::uint64_t since = 0;           ///< the operation in which the block entered its state
-    std::uint32_t children = 0;        ///< lineage: nodes linked to this one
-    std::uint32_t sibling = no_index;  ///< lineage: the next block of the same node
+    std::uint64_t since = 0;     ///< the operation in which the block entered its state
+    std::uint32_t children = 0;  ///< lineage: nodes linked to this one
+    /// Lineage: the next block of the same node; lineage tick, in a node of its own: a hint.
+    std::uint32_t sibling = no_index;
 
     inline SlotWord word() const noexcept { return {word_bits.load(std::memory_order_relaxed)}; }
     inline void set_word(SlotWord word) noexcept {

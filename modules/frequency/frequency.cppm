@@ -106,19 +106,33 @@ export enum class SketchLayout {
 
 namespace detail::frequency {
 
-/// Where the four counters of a key are. For the layers above, not for users.
-export struct Counters {
-    std::array<std::size_t, 4> word{};
-    std::array<unsigned, 4> shift{};  ///< 4 * nibble
+/// Where the four counters of a key are, by their first bits: 64 * word + 4 * nibble.
+struct alignas(32) Counters {
+    std::array<std::uint64_t, 4> bit{};
 };
+
+/// What XXH3 of 16 bytes takes of the four secrets of layout compat: a number per secret for each
+/// half of the key. As the halves are the same for all, they are reversed once.
+struct alignas(32) SecretLanes {
+    std::array<std::uint64_t, 4> low{};
+    std::array<std::uint64_t, 4> low_reversed{};
+    std::array<std::uint64_t, 4> high{};
+};
+
+/// Where the counters of each key are in a table of `word_mask` + 1 words under layout compat, by
+/// vectors of 32 bytes. Rules: the processor has them, the number of words is a power of two, and
+/// there are as many places as keys.
+void compat_counters_avx2(const SecretLanes& secrets, std::uint64_t word_mask,
+                          std::span<const SequenceHash> keys,
+                          std::span<Counters> counters) noexcept;
 
 /// The four hashes of a key's bytes under layout compat (blocks.md Q8). For tests and tools, not
 /// for users.
 export std::array<std::uint64_t, 4> compat_hashes(std::span<const std::uint8_t> key) noexcept;
 
-/// One cache line of counter words. For the layers above, not for users.
-export struct alignas(64) Line {
-    std::array<std::atomic<std::uint64_t>, 8> words{};
+/// Gives the words of a sketch back.
+struct FreeWords {
+    void operator()(std::atomic<std::uint64_t>* words) const noexcept;
 };
 
 }  // namespace detail::frequency
@@ -164,22 +178,28 @@ export class TinyLfuSketch {
     std::vector<std::uint64_t> words() const;
 
   private:
-    std::atomic<std::uint64_t>& word(std::size_t index) noexcept;
-    const std::atomic<std::uint64_t>& word(std::size_t index) const noexcept;
+    std::atomic<std::uint64_t>& word_of(std::uint64_t bit) const noexcept;
     detail::frequency::Counters counters_of(std::span<const std::uint8_t> key) const;
-    void prefetch(const detail::frequency::Counters& counters) const noexcept;
+    detail::frequency::Counters counters_of(const SequenceHash& key) const;
+    void find_counters(std::span<const SequenceHash> keys,
+                       std::span<detail::frequency::Counters> counters) const;
+    template <class Use>
+    void for_each_ahead(std::span<const SequenceHash> keys, const Use& use) const;
     std::uint32_t smallest(const detail::frequency::Counters& counters) const noexcept;
     bool raise_counters(const detail::frequency::Counters& counters) noexcept;
     void raise(const detail::frequency::Counters& counters);
+    void grow(std::uint64_t raised);
     void decay(std::uint64_t size_seen);
 
     std::size_t capacity_;
     SketchLayout layout_;
     std::size_t word_count_;
-    std::size_t word_mask_;  ///< word_count_ - 1 when that is a power of two, else 0
+    bool has_word_mask_;  ///< word_count_ is a power of two
+    bool uses_avx2_;      ///< for the counters of a SequenceHash
     FixedDecayPolicy default_policy_;
     DecayPolicy policy_;  ///< empty: the default
-    std::unique_ptr<detail::frequency::Line[]> lines_;
+    /// From the beginning of a cache line on.
+    std::unique_ptr<std::atomic<std::uint64_t>[], detail::frequency::FreeWords> words_;
     alignas(64) std::atomic<std::uint64_t> size_{0};  ///< written by each touch: its own line
     std::atomic<bool> decaying_{false};
 };

@@ -6,7 +6,9 @@ module;
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <memory>
+#include <new>
 #include <span>
 #include <utility>
 #include <vector>
@@ -21,13 +23,15 @@ namespace kvbm {
 namespace {
 
 using detail::frequency::Counters;
-using detail::frequency::Line;
+using detail::frequency::SecretLanes;
 
 constexpr std::size_t secret_size = 192;
 constexpr std::size_t words_per_line = 8;
 constexpr std::uint64_t lowest_bits = 0x1111'1111'1111'1111U;
 constexpr std::uint64_t halved_bits = 0x7777'7777'7777'7777U;
 constexpr std::uint64_t counter_max = 15;
+constexpr std::uint64_t word_bits = 64;
+constexpr std::uint64_t counter_bits = 4;
 
 // The default secret with i added and subtracted in turn is what XXH3 itself derives from seed i.
 std::array<std::array<unsigned char, secret_size>, 4> derive_secrets() {
@@ -39,6 +43,23 @@ std::array<std::array<unsigned char, secret_size>, 4> derive_secrets() {
 }
 
 const auto secrets = derive_secrets();
+
+SecretLanes lanes_of_secrets() {
+    const auto word = [](std::size_t secret, std::size_t at) {
+        std::uint64_t value = 0;
+        std::memcpy(&value, secrets[secret].data() + at, sizeof value);
+        return value;
+    };
+    SecretLanes lanes;
+    for (std::size_t i = 0; i < secrets.size(); ++i) {
+        lanes.low[i] = word(i, 24) ^ word(i, 32);
+        lanes.low_reversed[i] = __builtin_bswap64(lanes.low[i]);
+        lanes.high[i] = word(i, 40) ^ word(i, 48);
+    }
+    return lanes;
+}
+
+const SecretLanes lanes = lanes_of_secrets();
 
 std::array<std::uint8_t, 8> bytes_of(std::uint64_t key) {
     return std::bit_cast<std::array<std::uint8_t, 8>>(detail::hash::to_little_endian(key));
@@ -59,14 +80,16 @@ std::size_t words_for(std::size_t capacity, SketchLayout layout) {
     return std::max<std::size_t>(1, lines) * words_per_line;
 }
 
+constexpr std::align_val_t line_size{64};
+
 Counters blocked_counters(std::uint64_t hash, std::size_t word_count) {
     const std::uint64_t blocks = word_count / words_per_line;
     const std::uint64_t block = ((hash & 0xFFFF'FFFFU) * blocks) >> 32;
     Counters counters;
     for (std::size_t i = 0; i < 4; ++i) {
         const auto byte = static_cast<unsigned>(hash >> (32 + 8 * i)) & 0xFFU;
-        counters.word[i] = words_per_line * block + 2 * i + ((byte >> 4) & 1U);
-        counters.shift[i] = 4 * (byte & 15U);
+        const std::uint64_t word = words_per_line * block + 2 * i + ((byte >> 4) & 1U);
+        counters.bit[i] = word_bits * word + counter_bits * (byte & 15U);
     }
     return counters;
 }
@@ -86,6 +109,10 @@ Counters blocked_counters(std::uint64_t hash, std::size_t word_count) {
 
 namespace detail::frequency {
 
+void FreeWords::operator()(std::atomic<std::uint64_t>* words) const noexcept {
+    ::operator delete[](words, line_size);
+}
+
 std::array<std::uint64_t, 4> compat_hashes(std::span<const std::uint8_t> key) noexcept {
     return hash_four_times(key.data(), key.size());
 }
@@ -96,9 +123,10 @@ TinyLfuSketch::TinyLfuSketch(std::size_t capacity, SketchLayout layout)
     : capacity_(capacity),
       layout_(layout),
       word_count_(words_for(capacity, layout)),
-      word_mask_(std::has_single_bit(word_count_) ? word_count_ - 1 : 0),
+      has_word_mask_(std::has_single_bit(word_count_)),
+      uses_avx2_(layout == SketchLayout::compat && has_word_mask_ && detail::hash::has_avx2()),
       default_policy_(FixedDecayPolicy::from_capacity(capacity)),
-      lines_(std::make_unique<Line[]>((word_count_ - 1) / words_per_line + 1)) {}
+      words_(new(line_size) std::atomic<std::uint64_t>[word_count_]()) {}
 
 TinyLfuSketch::TinyLfuSketch(std::size_t capacity, SketchLayout layout, DecayPolicy policy)
     : TinyLfuSketch(capacity, layout) {
@@ -106,12 +134,8 @@ TinyLfuSketch::TinyLfuSketch(std::size_t capacity, SketchLayout layout, DecayPol
     policy_ = std::move(policy);
 }
 
-std::atomic<std::uint64_t>& TinyLfuSketch::word(std::size_t index) noexcept {
-    return lines_[index / words_per_line].words[index % words_per_line];
-}
-
-const std::atomic<std::uint64_t>& TinyLfuSketch::word(std::size_t index) const noexcept {
-    return lines_[index / words_per_line].words[index % words_per_line];
+std::atomic<std::uint64_t>& TinyLfuSketch::word_of(std::uint64_t bit) const noexcept {
+    return words_[bit / word_bits];
 }
 
 // Inlined for the keys of fixed size, so that their hashes are.
@@ -122,28 +146,38 @@ const std::atomic<std::uint64_t>& TinyLfuSketch::word(std::size_t index) const n
                                                          word_count_);
     }
     const auto hashes = hash_four_times(key.data(), key.size());
-    const bool power_of_two = word_mask_ != 0 || word_count_ == 1;
     Counters counters;
     for (std::size_t i = 0; i < 4; ++i) {
-        counters.word[i] = power_of_two ? hashes[i] & word_mask_ : hashes[i] % word_count_;
-        counters.shift[i] = 4 * static_cast<unsigned>(hashes[i] & 15U);
+        const std::uint64_t word =
+            has_word_mask_ ? hashes[i] & (word_count_ - 1) : hashes[i] % word_count_;
+        counters.bit[i] = word_bits * word + counter_bits * (hashes[i] & 15U);
     }
     return counters;
 }
 
-void TinyLfuSketch::prefetch(const Counters& counters) const noexcept {
-    const std::size_t lines = layout_ == SketchLayout::blocked ? 1 : 4;
-    for (std::size_t i = 0; i < lines; ++i) {
-        __builtin_prefetch(&word(counters.word[i]), 1);
+[[gnu::always_inline]] inline void TinyLfuSketch::find_counters(
+    std::span<const SequenceHash> keys, std::span<Counters> counters) const {
+    if (uses_avx2_) {
+        detail::frequency::compat_counters_avx2(lanes, word_count_ - 1, keys, counters);
+        return;
     }
+    for (std::size_t i = 0; i < keys.size(); ++i) {
+        counters[i] = counters_of(std::span<const std::uint8_t>(bytes_of(keys[i])));
+    }
+}
+
+[[gnu::always_inline]] inline Counters TinyLfuSketch::counters_of(const SequenceHash& key) const {
+    Counters counters;
+    find_counters(std::span(&key, 1), std::span(&counters, 1));
+    return counters;
 }
 
 std::uint32_t TinyLfuSketch::smallest(const Counters& counters) const noexcept {
     std::uint64_t least = counter_max;
     for (std::size_t i = 0; i < 4; ++i) {
         // Relaxed: an estimate orders nothing else.
-        const auto value = word(counters.word[i]).load(std::memory_order_relaxed);
-        least = std::min(least, (value >> counters.shift[i]) & counter_max);
+        const auto value = word_of(counters.bit[i]).load(std::memory_order_relaxed);
+        least = std::min(least, (value >> counters.bit[i] % word_bits) & counter_max);
     }
     return static_cast<std::uint32_t>(least);
 }
@@ -153,16 +187,17 @@ bool TinyLfuSketch::raise_counters(const Counters& counters) noexcept {
     // that misses would come one after the other.
     std::array<std::uint64_t, 4> values;
     for (std::size_t i = 0; i < 4; ++i) {
-        values[i] = word(counters.word[i]).load(std::memory_order_relaxed);
+        values[i] = word_of(counters.bit[i]).load(std::memory_order_relaxed);
     }
     bool changed = false;
     for (std::size_t i = 0; i < 4; ++i) {
-        auto& target = word(counters.word[i]);
+        auto& target = word_of(counters.bit[i]);
+        const std::uint64_t shift = counters.bit[i] % word_bits;
         // Compare and swap instead of an addition: two threads that both read 14 must not carry
         // into the neighbour.
         auto& value = values[i];
-        while (((value >> counters.shift[i]) & counter_max) != counter_max) {
-            const auto raised = value + (std::uint64_t{1} << counters.shift[i]);
+        while (((value >> shift) & counter_max) != counter_max) {
+            const auto raised = value + (std::uint64_t{1} << shift);
             if (target.compare_exchange_weak(value, raised, std::memory_order_relaxed)) {
                 changed = true;
                 break;
@@ -173,10 +208,13 @@ bool TinyLfuSketch::raise_counters(const Counters& counters) noexcept {
 }
 
 void TinyLfuSketch::raise(const Counters& counters) {
-    if (!raise_counters(counters)) {
-        return;
+    if (raise_counters(counters)) {
+        grow(1);
     }
-    const std::uint64_t size = size_.fetch_add(1, std::memory_order_relaxed) + 1;
+}
+
+void TinyLfuSketch::grow(std::uint64_t raised) {
+    const std::uint64_t size = size_.fetch_add(raised, std::memory_order_relaxed) + raised;
     const auto asked = static_cast<std::uint32_t>(std::min<std::uint64_t>(size, 0xFFFF'FFFFU));
     if (policy_ ? policy_(asked) : default_policy_(asked)) {
         decay(size);
@@ -193,9 +231,9 @@ void TinyLfuSketch::decay(std::uint64_t size_seen) {
     if (before >= size_seen) {  // else the decay asked for has happened meanwhile
         std::uint64_t odd = 0;
         for (std::size_t i = 0; i < word_count_; ++i) {
-            auto value = word(i).load(std::memory_order_relaxed);
-            while (!word(i).compare_exchange_weak(value, (value >> 1) & halved_bits,
-                                                  std::memory_order_relaxed)) {
+            auto value = words_[i].load(std::memory_order_relaxed);
+            while (!words_[i].compare_exchange_weak(value, (value >> 1) & halved_bits,
+                                                    std::memory_order_relaxed)) {
             }
             odd += static_cast<std::uint64_t>(std::popcount(value & lowest_bits));
         }
@@ -206,7 +244,7 @@ void TinyLfuSketch::decay(std::uint64_t size_seen) {
 }
 
 void TinyLfuSketch::increment(const SequenceHash& key) {
-    raise(counters_of(bytes_of(key)));
+    raise(counters_of(key));
 }
 void TinyLfuSketch::increment(std::uint64_t key) {
     raise(counters_of(bytes_of(key)));
@@ -215,34 +253,62 @@ void TinyLfuSketch::increment(std::span<const std::uint8_t> key) {
     raise(counters_of(key));
 }
 
-void TinyLfuSketch::increment_all(std::span<const SequenceHash> keys) {
-    // A group is hashed, and its words are asked for, before the group in front of it is counted:
-    // counting waits for its own words only, so that the misses of a large table overlap.
+// A group is hashed, and its words are asked for, before the group in front of it is used: using
+// waits for its own words only, so that the misses of a large table overlap.
+template <class Use>
+[[gnu::always_inline]] inline void TinyLfuSketch::for_each_ahead(std::span<const SequenceHash> keys,
+                                                                 const Use& use) const {
     constexpr std::size_t group_max = 8;
-    struct Group {
-        std::array<Counters, group_max> counters;
-        std::size_t size = 0;
-    };
-    std::array<Group, 2> groups;
-    const auto hash_next = [&](Group& group) {
-        group.size = std::min(keys.size(), group_max);
-        for (std::size_t i = 0; i < group.size; ++i) {
-            group.counters[i] = counters_of(bytes_of(keys[i]));
-            prefetch(group.counters[i]);
+    std::array<std::array<Counters, group_max>, 2> groups;
+    const auto look_at = [&](std::size_t first, std::size_t group) {
+        const auto some = keys.subspan(first, std::min(keys.size() - first, group_max));
+        find_counters(some, groups[group]);
+        for (std::size_t i = 0; i < some.size(); ++i) {
+            const Counters& counters = groups[group][i];
+            __builtin_prefetch(&word_of(counters.bit[0]), 1);
+            if (layout_ == SketchLayout::compat) {  // else they are in one line
+                __builtin_prefetch(&word_of(counters.bit[1]), 1);
+                __builtin_prefetch(&word_of(counters.bit[2]), 1);
+                __builtin_prefetch(&word_of(counters.bit[3]), 1);
+            }
         }
-        keys = keys.subspan(group.size);
     };
-    hash_next(groups[0]);
-    for (std::size_t now = 0; groups[now].size != 0; now = 1 - now) {
-        hash_next(groups[1 - now]);
-        for (std::size_t i = 0; i < groups[now].size; ++i) {
-            raise(groups[now].counters[i]);
+    look_at(0, 0);
+    std::size_t group = 0;
+    for (std::size_t first = 0; first < keys.size(); first += group_max) {
+        const std::size_t next = first + group_max;
+        if (next < keys.size()) {
+            look_at(next, 1 - group);
+        }
+        for (std::size_t i = first; i < std::min(next, keys.size()); ++i) {
+            use(groups[group][i - first]);
+        }
+        group = 1 - group;
+    }
+}
+
+void TinyLfuSketch::increment_all(std::span<const SequenceHash> keys) {
+    // So many sizes at most a thread keeps to itself.
+    constexpr std::size_t batch_max = 128;
+    for (; !keys.empty(); keys = keys.subspan(std::min(keys.size(), batch_max))) {
+        const auto batch = keys.first(std::min(keys.size(), batch_max));
+        // A policy of the caller's sees every size. The default one waits for a size that a batch
+        // may be too far from: then the size is written once.
+        if (policy_ || size() + batch.size() >= default_policy_.sample_size()) {
+            for_each_ahead(batch, [&](const Counters& counters) { raise(counters); });
+            continue;
+        }
+        std::uint64_t raised = 0;
+        for_each_ahead(
+            batch, [&](const Counters& counters) { raised += raise_counters(counters) ? 1 : 0; });
+        if (raised != 0) {
+            grow(raised);
         }
     }
 }
 
 std::uint32_t TinyLfuSketch::estimate(const SequenceHash& key) const {
-    return smallest(counters_of(bytes_of(key)));
+    return smallest(counters_of(key));
 }
 std::uint32_t TinyLfuSketch::estimate(std::uint64_t key) const {
     return smallest(counters_of(bytes_of(key)));
@@ -258,7 +324,7 @@ std::uint64_t TinyLfuSketch::size() const noexcept {
 std::vector<std::uint64_t> TinyLfuSketch::words() const {
     std::vector<std::uint64_t> copy(word_count_);
     for (std::size_t i = 0; i < word_count_; ++i) {
-        copy[i] = word(i).load(std::memory_order_relaxed);
+        copy[i] = words_[i].load(std::memory_order_relaxed);
     }
     return copy;
 }

@@ -29,15 +29,6 @@ std::span<const std::uint8_t> bytes_of(std::span<const Token> tokens) noexcept {
 /// Longer inputs are hashed in stripes, with a secret of their own per seed.
 constexpr std::size_t short_input_max = XXH3_MIDSIZE_MAX;
 
-bool has_avx2() noexcept {
-#if defined(__x86_64__)
-    static const bool has = __builtin_cpu_supports("avx2") != 0;
-    return has;
-#else
-    return false;
-#endif
-}
-
 /// block_hash() of `count` tokens, which the compiler knows: nothing is decided by length.
 template <std::size_t count>
 BlockHash hash_of_tokens(const Token* tokens, SaltHash salt) noexcept {
@@ -68,6 +59,15 @@ void name_each(const Token* tokens, std::size_t block_size, std::optional<ChainH
 }  // namespace
 
 namespace detail::hash {
+
+bool has_avx2() noexcept {
+#if defined(__x86_64__)
+    static const bool has = __builtin_cpu_supports("avx2") != 0;
+    return has;
+#else
+    return false;
+#endif
+}
 
 BlockHash block_hash_of_big_endian_words(std::span<const Token> words, SaltHash salt) noexcept {
     XXH3_state_t state;
@@ -127,7 +127,7 @@ BlockHash BlockHasher::block_hash(std::span<const Token> tokens) const noexcept 
 }
 
 BlockHash BlockHasher::block_hash_bytes(std::span<const std::uint8_t> bytes) const noexcept {
-    if (bytes.size() > short_input_max && has_avx2()) {
+    if (bytes.size() > short_input_max && detail::hash::has_avx2()) {
         return BlockHash{detail::hash::xxh3_of_long_input_avx2(bytes, secret_, salt_)};
     }
     // Up to 240 bytes this hashes with the seed, beyond with the secret made of it, so the value is

@@ -224,6 +224,10 @@ export void name_blocks(const BlockHasher& hasher, std::span<const Token> tokens
                         std::size_t block_size, std::optional<ChainHash> parent,
                         std::span<BlockNames> out) noexcept;
 
+/// Whether the processor has vectors of 32 bytes and what computes with integers in them. For the
+/// layers above, not for users.
+export bool has_avx2() noexcept;
+
 /// XXH3 of more than 240 bytes with a secret derived from the seed, in vectors of 32 bytes. Rule:
 /// the processor has them.
 std::uint64_t xxh3_of_long_input_avx2(std::span<const std::uint8_t> bytes,

@@ -1,6 +1,7 @@
 // The sketch's numbers, as blocks.md Q8 to Q11 print them, and its behaviour at the edges.
 #include <algorithm>
 #include <array>
+#include <barrier>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -117,6 +118,36 @@ TEST(TinyLfuSketch, compat_hashes_a_key_under_four_secrets) {
     EXPECT_EQ(kvbm::detail::frequency::compat_hashes(narrow),
               (std::array<std::uint64_t, 4>{0x2fbc593564db792e, 0x0676f49e978f6311,
                                             0x3f33b8f5a4658aeb, 0x78319665979e6a46}));
+}
+
+std::array<std::uint8_t, 16> bytes_of(const SequenceHash& hash) {
+    std::array<std::uint8_t, 16> bytes{};
+    for (unsigned i = 0; i < 8; ++i) {
+        bytes[i] = static_cast<std::uint8_t>(hash.low() >> (8 * i));
+        bytes[8 + i] = static_cast<std::uint8_t>(hash.high() >> (8 * i));
+    }
+    return bytes;
+}
+
+// A sequence hash has a way of its own to its counters, bytes go by the library of the hash.
+TEST(TinyLfuSketch, a_sequence_hash_counts_as_its_sixteen_bytes) {
+    // Words: one, a power of two, and not.
+    for (const std::size_t capacity : {1U, 1U << 12, 5000U}) {
+        for (const auto layout : {SketchLayout::compat, SketchLayout::blocked}) {
+            TinyLfuSketch hashes(capacity, layout, [](std::uint32_t) { return false; });
+            TinyLfuSketch bytes(capacity, layout, [](std::uint32_t) { return false; });
+            std::mt19937_64 random(capacity);
+            for (int i = 0; i < 3000; ++i) {
+                const std::uint64_t high = random() >> 2;
+                const SequenceHash key = must(SequenceHash::from_bits(high, random()));
+
+                ASSERT_EQ(hashes.estimate(key), bytes.estimate(bytes_of(key)));
+                hashes.increment(key);
+                bytes.increment(bytes_of(key));
+            }
+            EXPECT_EQ(hashes.words(), bytes.words()) << capacity;
+        }
+    }
 }
 
 // (word, nibble) of each counter that is not 0.
@@ -319,6 +350,103 @@ TEST(FixedDecayPolicy, of_a_capacity_is_ten_times_it_up_to_the_largest_size) {
         FixedDecayPolicy::from_capacity(entries(FrequencyTrackingCapacity::large)).sample_size(),
         167'772'160u);
     EXPECT_EQ(FixedDecayPolicy::from_capacity(~std::size_t{0}).sample_size(), 0xFFFF'FFFFu);
+}
+
+TEST(TinyLfuSketch, increment_all_counts_and_decays_as_single_increments_do) {
+    for (const auto layout : {SketchLayout::compat, SketchLayout::blocked}) {
+        // Decays at sizes within a list, at one, and at none for lists on end.
+        for (const std::size_t capacity : {1U, 20U, 100U, 1000U}) {
+            TinyLfuSketch singly(capacity, layout);
+            TinyLfuSketch at_once(capacity, layout);
+            std::vector<SequenceHash> keys;
+            for (const std::size_t count :
+                 {0U, 1U, 7U, 8U, 9U, 127U, 128U, 129U, 300U, 999U, 1000U, 1001U}) {
+                keys.clear();
+                for (std::size_t i = 0; i < count; ++i) {
+                    keys.push_back(product_key(i * i % 977));
+                    singly.increment(keys.back());
+                }
+
+                at_once.increment_all(keys);
+
+                ASSERT_EQ(at_once.size(), singly.size()) << capacity << ' ' << count;
+                ASSERT_EQ(at_once.words(), singly.words()) << capacity << ' ' << count;
+            }
+        }
+    }
+}
+
+TEST(TinyLfuSketch, increment_all_shows_each_size_to_a_policy_of_the_user) {
+    Estimates asked;
+    TinyLfuSketch sketch(1000, SketchLayout::blocked, [&](std::uint32_t size) {
+        asked.push_back(size);
+        return false;
+    });
+    const std::vector<SequenceHash> keys(17, small_key(7));
+
+    sketch.increment_all(keys);
+
+    EXPECT_EQ(asked, (Estimates{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}));
+}
+
+// Lists of distinct keys, each for one thread and none counted often enough to saturate.
+TEST(TinyLfuSketch, lists_of_eight_threads_lose_no_touch) {
+    TinyLfuSketch sketch(std::size_t{1} << 16, SketchLayout::blocked);
+    constexpr std::uint64_t lists = 20;
+    constexpr std::uint64_t list_size = 150;
+
+    {
+        std::vector<std::jthread> threads;
+        for (std::uint64_t i = 0; i < 8; ++i) {
+            threads.emplace_back([&sketch, i] {
+                std::vector<SequenceHash> keys;
+                for (std::uint64_t list = 0; list < lists; ++list) {
+                    keys.clear();
+                    for (std::uint64_t k = 0; k < list_size; ++k) {
+                        keys.push_back(product_key(((i * lists + list) * list_size) + k));
+                    }
+                    sketch.increment_all(keys);
+                }
+            });
+        }
+    }
+
+    std::uint64_t sum = 0;
+    for (const std::uint64_t word : sketch.words()) {
+        for (unsigned nibble = 0; nibble < 16; ++nibble) {
+            sum += word >> (4 * nibble) & 15U;
+        }
+    }
+    EXPECT_EQ(sketch.size(), 8 * lists * list_size);
+    EXPECT_EQ(sum, 4 * 8 * lists * list_size);
+}
+
+// Neither list reaches the size at which the table decays, both together do.
+TEST(TinyLfuSketch, lists_of_two_threads_reach_a_decay_together) {
+    constexpr std::uint64_t decays_at = 10'000;
+    constexpr std::uint64_t list_size = 128;
+    for (int round = 0; round < 100; ++round) {
+        TinyLfuSketch sketch(decays_at / 10, SketchLayout::blocked);
+        std::uint64_t key = 0;
+        while (sketch.size() + list_size + 1 < decays_at) {
+            sketch.increment(key++);
+        }
+        std::barrier start(2);
+        {
+            std::vector<std::jthread> threads;
+            for (std::uint64_t i = 0; i < 2; ++i) {
+                threads.emplace_back([&, i] {
+                    std::vector<SequenceHash> keys;
+                    for (std::uint64_t k = 0; k < list_size; ++k) {
+                        keys.push_back(product_key(i * list_size + k));
+                    }
+                    start.arrive_and_wait();
+                    sketch.increment_all(keys);
+                });
+            }
+        }
+        ASSERT_LT(sketch.size(), decays_at) << round;
+    }
 }
 
 TEST(TinyLfuSketch, loses_no_touch_of_eight_threads) {

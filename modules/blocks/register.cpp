@@ -219,22 +219,13 @@ void raise_presence(const Store& store, std::span<RawGuard> guards) noexcept {
 /// After unlocking, for a sole store: touches the hashes that nobody knew, in order.
 void touch_new(const Store& store, std::span<RawGuard> guards) noexcept {
     const bool touches = EngineAccess::announces(store.registry);
-    std::array<SequenceHash, EngineAccess::batch_max> batch;
-    std::size_t size = 0;
     for (RawGuard& guard : guards) {
         if ((guard.generation & new_mark) != 0) {
             guard.generation &= ~new_mark;
             if (touches) {
-                batch[size++] = store.slots[guard.id].hash;
-                if (size == batch.size()) {
-                    EngineAccess::touch_all(store.registry, batch);
-                    size = 0;
-                }
+                EngineAccess::touch(store.registry, store.slots[guard.id].hash);
             }
         }
-    }
-    if (size != 0) {
-        EngineAccess::touch_all(store.registry, std::span(batch).first(size));
     }
 }
 

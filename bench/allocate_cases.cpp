@@ -22,7 +22,7 @@ constexpr std::size_t chain_length = 128;
 
 /// Operations of a round: what is done of them outside the clock is done round by round.
 std::size_t round_of(std::size_t blocks, std::size_t batch) {
-    return std::min<std::size_t>(blocks / 4, 8192) / batch;
+    return std::max<std::size_t>(std::min<std::size_t>(blocks / 4, 8192) / batch, 1);
 }
 
 std::size_t rounds_for(std::size_t operations, std::size_t round) {
@@ -130,8 +130,9 @@ void time_eviction(const Run& run, std::string_view policy, std::size_t blocks, 
     time_step(run, pool, batch, Step::allocate);
 }
 
-void time_registration(const Run& run, std::size_t blocks, std::size_t batch) {
-    TurningPool pool("lru", blocks);
+void time_registration(const Run& run, std::string_view policy, std::size_t blocks,
+                       std::size_t batch) {
+    TurningPool pool(policy, blocks);
     time_step(run, pool, batch, Step::publish);
 }
 
@@ -195,6 +196,22 @@ void time_duplicates(const Run& run, std::size_t blocks, std::size_t batch,
     expects(pool.manager().available_blocks() == blocks / 2, "all duplicates are back");
 }
 
+void add_scale(Cases& cases) {
+    for (const std::string_view policy : scale_policies) {
+        for (const std::size_t blocks : scale_sizes) {
+            const std::string suffix = "/" + std::string(policy) + "/" + std::to_string(blocks);
+            const auto add = [&](const std::string& operation, auto work) {
+                cases.push_back({"scale/" + operation + suffix, work, true});
+            };
+            add("allocate_evict",
+                [=](const Run& run) { time_eviction(run, policy, blocks, chain_length); });
+            add("register",
+                [=](const Run& run) { time_registration(run, policy, blocks, chain_length); });
+            add("churn", [=](const Run& run) { time_churn(run, policy, blocks, chain_length); });
+        }
+    }
+}
+
 }  // namespace
 
 void add_allocate_cases(Cases& cases) {
@@ -210,8 +227,9 @@ void add_allocate_cases(Cases& cases) {
                                      time_drop_of_mutables(run, blocks, batch);
                                  }});
             }
-            cases.push_back({"register/new" + suffix,
-                             [=](const Run& run) { time_registration(run, blocks, batch); }});
+            cases.push_back({"register/new" + suffix, [=](const Run& run) {
+                                 time_registration(run, "lru", blocks, batch);
+                             }});
             cases.push_back({"register/dup_allow" + suffix, [=](const Run& run) {
                                  time_duplicates(run, blocks, batch, BlockDuplicationPolicy::allow);
                              }});
@@ -230,6 +248,7 @@ void add_allocate_cases(Cases& cases) {
             }
         }
     }
+    add_scale(cases);
 }
 
 }  // namespace kvbm::bench

@@ -80,6 +80,7 @@ export class Run {
 export struct Case {
     std::string name;
     std::function<void(const Run&)> run;
+    bool named = false;  ///< listed and run only when a prefix says so
 };
 export using Cases = std::vector<Case>;
 
@@ -194,6 +195,12 @@ export struct PoolSize {
 };
 export inline constexpr std::array<PoolSize, 2> pool_sizes{{{"small", 4096}, {"large", 262'144}}};
 
+/// Pools of the group `scale`: how the cost of a block grows with the number of blocks.
+export inline constexpr std::array<std::size_t, 8> scale_sizes{
+    std::size_t{1} << 8,  std::size_t{1} << 10, std::size_t{1} << 12, std::size_t{1} << 14,
+    std::size_t{1} << 16, std::size_t{1} << 18, std::size_t{1} << 20, std::size_t{1} << 22};
+export inline constexpr std::array<std::string_view, 2> scale_policies{"lru", "lineage_tick"};
+
 /// Eviction policies: `lru_freq` is `lru` with a tracker that counts every hit; `multi_lru` has one
 /// as well. Trackers are of the layout compat, to count as the parent does.
 export inline constexpr std::array<std::string_view, 6> policies{
@@ -256,14 +263,14 @@ export void shuffle_free_blocks(BlockManager<>& manager);
 // --- the groups ---
 
 export void add_token_cases(Cases& cases);       ///< hash, growth/extend
-export void add_match_cases(Cases& cases);       ///< match, drop/shared, drop/bulk, scan
+export void add_match_cases(Cases& cases);       ///< match, drop/shared, drop/bulk, scan, scale
 export void add_many_cases(Cases& cases);        ///< match_many
-export void add_allocate_cases(Cases& cases);    ///< allocate, churn, register, drop/mutable
+export void add_allocate_cases(Cases& cases);    ///< allocate, churn, register, drop/mutable, scale
 export void add_assignment_cases(Cases& cases);  ///< assignments, the rest of growth
 export void add_request_cases(Cases& cases);
 export void add_replay_cases(Cases& cases, const Settings& settings);
 export void add_registry_cases(Cases& cases);  ///< frequency, registry
 export void add_thread_cases(Cases& cases);    ///< mt
-export void add_memory_cases(Cases& cases);
+export void add_memory_cases(Cases& cases);    ///< memory, scale/memory
 
 }  // namespace kvbm::bench

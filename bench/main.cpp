@@ -25,7 +25,8 @@ constexpr std::string_view usage =
     "usage: kvbm_bench [--list | --golden | --only NAME] [--samples N] [--target-ms N]\n"
     "                  [--trace PATH] [--capacities N,N...] [PREFIX...]\n"
     "\n"
-    "Runs the cases whose names begin with a prefix, or all, each in a process of its own.\n"
+    "Runs the cases whose names begin with a prefix, or all but scale/, each in a process of its\n"
+    "own.\n"
     "  --list        print the names only\n"
     "  --golden      print the check values of the inputs only\n"
     "  --only NAME   run exactly one case, in this process\n"
@@ -176,7 +177,7 @@ int main(int argc, char** argv) {
     bool failed = false;
     for (const Case& each : cases) {
         const bool selected =
-            arguments.prefixes.empty() ||
+            (arguments.prefixes.empty() && !each.named) ||
             std::ranges::any_of(arguments.prefixes, [&](const std::string& prefix) {
                 return each.name.starts_with(prefix);
             });

@@ -17,6 +17,8 @@ namespace kvbm::bench {
 namespace {
 
 constexpr std::array<std::size_t, 4> chain_lengths{8, 32, 128, 1024};
+constexpr std::array<std::size_t, 5> scale_lengths{1, 16, 256, 4096, 16'384};
+constexpr std::size_t scale_lengths_blocks = 65'536;
 
 /// Matches and drops, both timed.
 void time_round_trip(const Run& run, const Filling& filling) {
@@ -176,6 +178,27 @@ void add_lookups(Cases& cases, const PoolSize& size, bool active, const Kind& ki
                      }});
 }
 
+void add_scale(Cases& cases) {
+    for (const std::string_view policy : scale_policies) {
+        for (const std::size_t blocks : scale_sizes) {
+            const Filling inactive{.policy = policy, .blocks = blocks};
+            const Filling active{.policy = policy, .blocks = blocks, .active = true};
+            const std::string suffix = "/" + std::string(policy) + "/" + std::to_string(blocks);
+            const auto add = [&](const std::string& operation, auto work) {
+                cases.push_back({"scale/" + operation + suffix, work, true});
+            };
+            add("match_active", [=](const Run& run) { time_round_trip(run, active); });
+            add("match_inactive", [=](const Run& run) { time_round_trip(run, inactive); });
+            add("drop", [=](const Run& run) { time_half(run, inactive, Half::drop); });
+        }
+    }
+    for (const std::size_t length : scale_lengths) {
+        const Filling filling{.blocks = scale_lengths_blocks, .chain_length = length};
+        cases.push_back({"scale/match_inactive_chain/" + std::to_string(length),
+                         [=](const Run& run) { time_round_trip(run, filling); }, true});
+    }
+}
+
 }  // namespace
 
 void add_match_cases(Cases& cases) {
@@ -196,6 +219,7 @@ void add_match_cases(Cases& cases) {
             }
         }
     }
+    add_scale(cases);
 }
 
 }  // namespace kvbm::bench

@@ -20,7 +20,9 @@ namespace kvbm::bench {
 
 namespace {
 
-constexpr std::size_t blocks = 1'048'576;
+constexpr std::size_t usual_blocks = 1'048'576;
+/// Where the memory of blocks, not that of the program, is most of what a process has.
+constexpr std::size_t scale_least = 65'536;
 constexpr std::size_t chain_length = 128;
 
 std::int64_t resident_bytes() {
@@ -32,14 +34,14 @@ std::int64_t resident_bytes() {
     return resident_pages * sysconf(_SC_PAGESIZE);
 }
 
-std::string field(const char* name, std::int64_t bytes) {
+std::string field(const char* name, std::int64_t bytes, std::size_t blocks) {
     std::array<char, 64> text{};
     std::snprintf(text.data(), text.size(), ",\"%s\":%.1f", name,
                   static_cast<double>(bytes) / static_cast<double>(blocks));
     return text.data();
 }
 
-void weigh(const Run& run, std::string_view policy) {
+void weigh(const Run& run, std::string_view policy, std::size_t blocks) {
     const std::int64_t before = resident_bytes();
     auto manager = make_manager(policy, blocks);
     const std::int64_t built = resident_bytes() - before;
@@ -65,16 +67,25 @@ void weigh(const Run& run, std::string_view policy) {
     expects(std::ranges::all_of(held, [](auto& list) { return list.size() == chain_length; }),
             "every block is hit");
     run.print("\"n\":" + std::to_string(blocks) + ",\"unit\":\"bytes/block\"" +
-              field("built", built) + field("all_inactive", all_inactive) +
-              field("all_active", all_active));
+              field("built", built, blocks) + field("all_inactive", all_inactive, blocks) +
+              field("all_active", all_active, blocks));
 }
 
 }  // namespace
 
 void add_memory_cases(Cases& cases) {
     for (const std::string_view policy : policies) {
-        cases.push_back(
-            {"memory/" + std::string(policy), [=](const Run& run) { weigh(run, policy); }});
+        cases.push_back({"memory/" + std::string(policy),
+                         [=](const Run& run) { weigh(run, policy, usual_blocks); }});
+    }
+    for (const std::string_view policy : scale_policies) {
+        for (const std::size_t blocks : scale_sizes) {
+            if (blocks >= scale_least) {
+                cases.push_back(
+                    {"scale/memory/" + std::string(policy) + "/" + std::to_string(blocks),
+                     [=](const Run& run) { weigh(run, policy, blocks); }, true});
+            }
+        }
     }
 }
 

@@ -96,6 +96,7 @@ TEST_P(Teardown, of_the_registry_too_leaves_guards_working) {
 
 TEST_P(Teardown, of_the_registry_ends_with_the_entry_that_dies_last) {
     std::optional<ImmutableBlock<>> block(register_hash(*manager_, hash_));
+    static_cast<void>(block->registration_handle());  // makes the entry, which the block keeps
     manager_.reset();
     registry_ = BlockRegistry();
     Parking parking("registry.entry.dying");

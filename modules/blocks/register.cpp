@@ -91,7 +91,7 @@ void give_up_entry(const Store& store, Slot& slot) noexcept {
 }
 
 /// Registers one staged block whose hash is free. In a sole store its presence is raised at once,
-/// and it is marked if nobody knew the hash.
+/// and it is marked if nobody knew the hash and somebody counts touches.
 void make_primary(Store& store, RawGuard& guard, Slot& slot, Probe probe, bool is_sole) noexcept {
     store.enter(slot, slot.word().with(BlockState::primary));
     slot.begin_references();
@@ -101,7 +101,7 @@ void make_primary(Store& store, RawGuard& guard, Slot& slot, Probe probe, bool i
     } else if (Entry* entry = store.entry_of(slot)) {
         EngineAccess::raise_presence(*entry, store.tier);
         ++store.linked;
-    } else {
+    } else if (EngineAccess::announces(store.registry)) {
         guard.generation |= new_mark;
     }
 }
@@ -218,13 +218,13 @@ void raise_presence(const Store& store, std::span<RawGuard> guards) noexcept {
 
 /// After unlocking, for a sole store: touches the hashes that nobody knew, in order.
 void touch_new(const Store& store, std::span<RawGuard> guards) noexcept {
-    const bool touches = EngineAccess::announces(store.registry);
+    if (!EngineAccess::announces(store.registry)) {
+        return;
+    }
     for (RawGuard& guard : guards) {
         if ((guard.generation & new_mark) != 0) {
             guard.generation &= ~new_mark;
-            if (touches) {
-                EngineAccess::touch(store.registry, store.slots[guard.id].hash);
-            }
+            EngineAccess::touch(store.registry, store.slots[guard.id].hash);
         }
     }
 }

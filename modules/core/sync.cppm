@@ -49,4 +49,8 @@ export using ExclusiveLock = std::unique_lock<SharedMutex>;
 /// kvbm_sim a test may park the thread. For the layers above, not for users.
 export constexpr void pause_point(std::string_view) noexcept {}
 
+/// The same, where a schedule of kvbm_sim may not switch: its threads are one to the system, and
+/// what happens here tells threads of the system apart. For the layers above, not for users.
+export constexpr void parking_point(std::string_view) noexcept {}
+
 }  // namespace kvbm::detail::core

@@ -402,6 +402,10 @@ void pause_point(std::string_view name) noexcept {
         run->point();
         return;
     }
+    parking_point(name);
+}
+
+void parking_point(std::string_view name) noexcept {
     Lot& all = lot();
     if (all.places_count.load(std::memory_order_relaxed) == 0) {
         return;

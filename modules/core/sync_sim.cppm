@@ -131,6 +131,9 @@ export std::size_t locks_held() noexcept;
 /// A place in the library where a test may park a thread. The names are those in the sources.
 export void pause_point(std::string_view name) noexcept;
 
+/// The same, but a schedule does not switch here.
+export void parking_point(std::string_view name) noexcept;
+
 struct ParkingPlace;
 
 /// Parks one thread at a pause point: the first that arrives once `pass` others went by.

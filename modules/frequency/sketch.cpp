@@ -207,8 +207,30 @@ bool TinyLfuSketch::raise_counters(const Counters& counters) noexcept {
     return changed;
 }
 
+bool TinyLfuSketch::raise_counters_alone(const Counters& counters) noexcept {
+    bool changed = false;
+    for (const std::uint64_t bit : counters.bit) {
+        auto& target = word_of(bit);
+        const std::uint64_t shift = bit % word_bits;
+        const std::uint64_t value = target.load(std::memory_order_relaxed);
+        if (((value >> shift) & counter_max) != counter_max) {
+            detail::core::parking_point("frequency.touch.alone");
+            target.store(value + (std::uint64_t{1} << shift), std::memory_order_relaxed);
+            changed = true;
+        }
+    }
+    return changed;
+}
+
 void TinyLfuSketch::raise(const Counters& counters) {
-    if (raise_counters(counters)) {
+    bool changed = false;
+    if (writer_.enter()) {
+        changed = raise_counters_alone(counters);
+        writer_.leave();
+    } else {
+        changed = raise_counters(counters);
+    }
+    if (changed) {
         grow(1);
     }
 }
@@ -287,6 +309,20 @@ template <class Use>
     }
 }
 
+std::uint64_t TinyLfuSketch::raise_all(std::span<const SequenceHash> keys) noexcept {
+    std::uint64_t raised = 0;
+    if (writer_.enter()) {
+        for_each_ahead(keys, [&](const Counters& counters) {
+            raised += raise_counters_alone(counters) ? 1 : 0;
+        });
+        writer_.leave();
+    } else {
+        for_each_ahead(
+            keys, [&](const Counters& counters) { raised += raise_counters(counters) ? 1 : 0; });
+    }
+    return raised;
+}
+
 void TinyLfuSketch::increment_all(std::span<const SequenceHash> keys) {
     // So many sizes at most a thread keeps to itself.
     constexpr std::size_t batch_max = 128;
@@ -298,10 +334,7 @@ void TinyLfuSketch::increment_all(std::span<const SequenceHash> keys) {
             for_each_ahead(batch, [&](const Counters& counters) { raise(counters); });
             continue;
         }
-        std::uint64_t raised = 0;
-        for_each_ahead(
-            batch, [&](const Counters& counters) { raised += raise_counters(counters) ? 1 : 0; });
-        if (raised != 0) {
+        if (const std::uint64_t raised = raise_all(batch); raised != 0) {
             grow(raised);
         }
     }

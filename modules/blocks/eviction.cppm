@@ -9,6 +9,7 @@ module;
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <span>
 
 module kvbm.blocks:eviction;
 
@@ -25,7 +26,7 @@ class InactivePool {
     InactivePool(const StoreOptions& options, const SlotArray& slots,
                  const registry::TagIndex& index, std::uint64_t multiplier,
                  const FrequencyTracker* tracker)
-        : slots_(slots),
+        : slots_(slots.span()),
           tracker_(tracker),
           thresholds_(options.thresholds),
           levels_{SlotList(slots), SlotList(slots), SlotList(slots), SlotList(slots)} {
@@ -48,14 +49,15 @@ class InactivePool {
         }
     }
 
-    /// The slot, in state inactive, enters.
+    /// The slot, until now primary, enters and becomes inactive.
     inline void insert(std::uint32_t slot) noexcept {
         if (forest_) {
+            slots_[slot].set_word(slots_[slot].word().with(BlockState::inactive));
             forest_->insert(slot);
             return;
         }
         const unsigned level = by_frequency_ ? level_of(slots_[slot].hash) : 0;
-        slots_[slot].set_word(slots_[slot].word().with_mark(level));
+        slots_[slot].set_word(slots_[slot].word().with(BlockState::inactive).with_mark(level));
         levels_[level].push_back(slot);
         ++listed_;
     }
@@ -112,7 +114,7 @@ class InactivePool {
     }
     void audit_list(const SlotList& list, unsigned level, InvariantReport& report) const;
 
-    const SlotArray& slots_;
+    std::span<Slot> slots_;
     const FrequencyTracker* tracker_;
     std::array<std::uint32_t, 3> thresholds_;
     bool by_frequency_ = false;

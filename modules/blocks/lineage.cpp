@@ -6,6 +6,7 @@ module;
 #include <cstdlib>
 #include <memory>
 #include <new>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -51,6 +52,14 @@ void TickHeap::sink(std::size_t at, Item item) noexcept {
     put(at, item);
 }
 
+[[gnu::always_inline]] inline void TickHeap::settle(std::size_t at, Item item) noexcept {
+    if (at > 0 && item.tick < items_[(at - 1) / arity].tick) {
+        rise(at, item);
+    } else {
+        sink(at, item);
+    }
+}
+
 void TickHeap::erase(std::uint32_t slot) noexcept {
     expects(holds(slot), "a leaf that leaves the order is in it");
     const std::size_t at = slots_[slot].prev;
@@ -64,14 +73,6 @@ void TickHeap::erase(std::uint32_t slot) noexcept {
 void TickHeap::replace(std::uint32_t slot, std::uint32_t by, std::uint64_t tick) noexcept {
     expects(holds(slot), "a leaf that leaves the order is in it");
     settle(slots_[slot].prev, {tick, by});
-}
-
-void TickHeap::settle(std::size_t at, Item item) noexcept {
-    if (at > 0 && item.tick < items_[(at - 1) / arity].tick) {
-        rise(at, item);
-    } else {
-        sink(at, item);
-    }
 }
 
 // --- GhostTable ---
@@ -155,7 +156,7 @@ void GhostTable::reserve(std::size_t capacity) {
 LineageForest::LineageForest(LineageEviction eviction, const SlotArray& slots,
                              const TagIndex& index, std::uint64_t multiplier)
     : eviction_(eviction),
-      slots_(slots),
+      slots_(slots.span()),
       index_(index),
       by_tick_(slots, eviction == LineageEviction::tick ? slots.size() : 0),
       queue_(slots),
@@ -264,6 +265,33 @@ LineageForest::Node LineageForest::place(std::uint32_t slot_index) noexcept {
     slot.sibling = no_index;
     set_mark(slot_index, ghost_block_mark);
     return node;
+}
+
+[[gnu::always_inline]] inline void LineageForest::enter_order(std::uint32_t slot,
+                                                              std::uint64_t tick) noexcept {
+    if (eviction_ == LineageEviction::fifo) {
+        queue_.push_back(slot);
+    } else if (vacancy_ == no_index) {
+        by_tick_.push(slot, tick);
+    } else {
+        by_tick_.replace(std::exchange(vacancy_, no_index), slot, tick);
+    }
+}
+
+[[gnu::always_inline]] inline void LineageForest::leave_order(std::uint32_t slot) noexcept {
+    if (eviction_ == LineageEviction::fifo) {
+        queue_.remove(slot);
+    } else if (vacancy_ == no_index) {
+        vacancy_ = slot;
+    } else {
+        by_tick_.erase(slot);
+    }
+}
+
+[[gnu::always_inline]] inline void LineageForest::close_vacancy() noexcept {
+    if (vacancy_ != no_index) {
+        by_tick_.erase(std::exchange(vacancy_, no_index));
+    }
 }
 
 void LineageForest::link(Node node, const SequenceHash& hash) noexcept {
@@ -428,32 +456,6 @@ void LineageForest::for_each_block(Node node, const Visit& visit) const noexcept
         const std::uint32_t next = slots_[block].sibling;
         visit(block);
         block = next;
-    }
-}
-
-void LineageForest::enter_order(std::uint32_t slot, std::uint64_t tick) noexcept {
-    if (eviction_ == LineageEviction::fifo) {
-        queue_.push_back(slot);
-    } else if (vacancy_ == no_index) {
-        by_tick_.push(slot, tick);
-    } else {
-        by_tick_.replace(std::exchange(vacancy_, no_index), slot, tick);
-    }
-}
-
-void LineageForest::leave_order(std::uint32_t slot) noexcept {
-    if (eviction_ == LineageEviction::fifo) {
-        queue_.remove(slot);
-    } else if (vacancy_ == no_index) {
-        vacancy_ = slot;
-    } else {
-        by_tick_.erase(slot);
-    }
-}
-
-void LineageForest::close_vacancy() noexcept {
-    if (vacancy_ != no_index) {
-        by_tick_.erase(std::exchange(vacancy_, no_index));
     }
 }
 

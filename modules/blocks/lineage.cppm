@@ -30,6 +30,7 @@ module;
 #include <cstdlib>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -63,7 +64,7 @@ inline LineageKey parent_key_of(const SequenceHash& hash) noexcept {
 /// tick is handed over, because that of a slot written just now is slow to read back.
 class TickHeap {
   public:
-    TickHeap(const SlotArray& slots, std::size_t capacity) : slots_(slots) {
+    TickHeap(const SlotArray& slots, std::size_t capacity) : slots_(slots.span()) {
         items_.reserve(capacity);
     }
     bool empty() const noexcept { return items_.empty(); }
@@ -98,7 +99,7 @@ class TickHeap {
     void sink(std::size_t at, Item item) noexcept;
     void settle(std::size_t at, Item item) noexcept;
 
-    const SlotArray& slots_;
+    std::span<Slot> slots_;
     std::vector<Item> items_;
 };
 
@@ -249,7 +250,7 @@ class LineageForest {
     void close_vacancy() noexcept;
 
     const LineageEviction eviction_;
-    const SlotArray& slots_;
+    std::span<Slot> slots_;
     const TagIndex& index_;
     std::size_t size_ = 0;
     std::uint64_t next_tick_ = 0;

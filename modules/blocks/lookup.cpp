@@ -21,12 +21,15 @@ namespace {
 /// Walks hashes front to back, calling `visit(i, slot or no_index)` until it gives false.
 ///
 /// In a large pool the index lines are asked for `far` places ahead and the slots `near` places
-/// ahead, so that their misses overlap; in a small one that would cost more than it brings.
+/// ahead, so that their misses overlap; in a small one that would cost more than it brings. A visit
+/// is a few instructions, of which a call would be a good part: it is inlined.
 template <class Visit>
 void walk(const Store& store, std::span<const SequenceHash> hashes, const Visit& visit) {
     if (!store.prefetches) {
         for (std::size_t i = 0; i < hashes.size(); ++i) {
-            if (!visit(i, store.find(hashes[i]))) {
+            bool goes_on = false;
+            [[clang::always_inline]] goes_on = visit(i, store.find(hashes[i]));
+            if (!goes_on) {
                 return;
             }
         }
@@ -60,7 +63,9 @@ void walk(const Store& store, std::span<const SequenceHash> hashes, const Visit&
         if (i + near < size) {
             fetch_slot(i + near);
         }
-        if (!visit(i, store.find(hashes[i], probes[i % window]))) {
+        bool goes_on = false;
+        [[clang::always_inline]] goes_on = visit(i, store.find(hashes[i], probes[i % window]));
+        if (!goes_on) {
             return;
         }
     }

@@ -64,8 +64,7 @@ bool drop_primary(Store& store, std::uint32_t slot_index, Gone& gone) noexcept {
         store.leave_index(slot_index);
         uncache_to_reset(store, slot_index, gone);
     } else {
-        store.enter(slot, slot.word().with(BlockState::inactive));
-        store.inactive.insert(slot_index);
+        store.enter_inactive(slot_index);
     }
     return true;
 }

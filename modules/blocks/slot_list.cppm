@@ -5,6 +5,7 @@ module;
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 module kvbm.blocks:slot_list;
 
@@ -20,7 +21,9 @@ namespace kvbm::detail::blocks {
 /// prefetch uses it.
 class SlotList {
   public:
-    explicit SlotList(const SlotArray& slots) noexcept : slots_(slots) { recent_.fill(no_index); }
+    explicit SlotList(const SlotArray& slots) noexcept : slots_(slots.span()) {
+        recent_.fill(no_index);
+    }
     inline std::size_t size() const noexcept { return size_; }
     inline std::uint32_t front() const noexcept { return head_; }
 
@@ -62,7 +65,7 @@ class SlotList {
   private:
     static constexpr std::size_t distance = 8;
 
-    const SlotArray& slots_;
+    std::span<Slot> slots_;
     std::uint32_t head_ = no_index;
     std::uint32_t tail_ = no_index;
     std::size_t size_ = 0;

@@ -28,6 +28,7 @@ module;
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 module kvbm.blocks:slots;
 
@@ -141,6 +142,7 @@ class SlotArray {
     SlotArray& operator=(const SlotArray&) = delete;
     ~SlotArray();
     inline Slot& operator[](std::size_t index) const noexcept { return slots_[index]; }
+    inline std::span<Slot> span() const noexcept { return {slots_, count_}; }
     inline std::size_t size() const noexcept { return count_; }
 
   private:

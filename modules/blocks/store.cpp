@@ -1,15 +1,11 @@
 module;
 
-#include <sys/mman.h>
-
 #include <atomic>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
 #include <functional>
 #include <memory>
-#include <new>
 #include <optional>
 #include <span>
 #include <string>
@@ -94,26 +90,14 @@ std::string foreign_message(std::size_t index, ManagerId expected, ManagerId act
            std::to_string(actual.value()) + ", not to manager " + std::to_string(expected.value());
 }
 
-SlotArray::SlotArray(std::size_t count) : slots_(nullptr), count_(count) {
-    constexpr std::size_t large_page = std::size_t{2} << 20;
-    const std::size_t bytes = count * sizeof(Slot);
-    const std::size_t alignment = bytes >= large_page ? large_page : alignof(Slot);
-    const std::size_t rounded = (bytes + alignment - 1) / alignment * alignment;
-    void* memory = std::aligned_alloc(alignment, rounded);
-    if (memory == nullptr) {
-        throw std::bad_alloc();
-    }
-    if (alignment == large_page) {
-        // Advice only: without large pages the slots cost more TLB misses, nothing else.
-        static_cast<void>(madvise(memory, rounded, MADV_HUGEPAGE));
-    }
-    slots_ = static_cast<Slot*>(memory);
+SlotArray::SlotArray(std::size_t count)
+    : slots_(static_cast<Slot*>(core::allocate_table(count, sizeof(Slot)))), count_(count) {
     std::uninitialized_value_construct_n(slots_, count);
 }
 
 SlotArray::~SlotArray() {
     static_assert(std::is_trivially_destructible_v<Slot>);
-    std::free(slots_);
+    core::free_table(slots_);
 }
 
 namespace {

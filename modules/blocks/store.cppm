@@ -126,6 +126,12 @@ class Store final : public SoleStore {
         slot.set_word(word);
     }
 
+    /// A primary that nobody holds any more becomes inactive.
+    inline void enter_inactive(std::uint32_t slot_index) noexcept {
+        slots[slot_index].since = mutex.acquisitions();
+        inactive.insert(slot_index);
+    }
+
     /// The primary or inactive slot of a hash, or no_index.
     inline std::uint32_t find(const SequenceHash& hash, Probe probe) const noexcept {
         return index.find(probe, [&](std::uint32_t slot) { return slots[slot].hash == hash; });

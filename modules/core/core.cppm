@@ -28,6 +28,7 @@ module;
 
 export module kvbm.core;
 
+export import :pages;
 export import :sync;
 
 namespace kvbm {

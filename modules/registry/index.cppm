@@ -204,7 +204,7 @@ export class TagIndex {
     }
 
     std::uint64_t multiplier_;
-    std::vector<Bucket> buckets_;
+    std::vector<Bucket, core::TableAllocator<Bucket>> buckets_;
     std::size_t size_ = 0;
 };
 

@@ -52,7 +52,6 @@ class InactivePool {
     /// The slot, until now primary, enters and becomes inactive.
     inline void insert(std::uint32_t slot) noexcept {
         if (forest_) {
-            slots_[slot].set_word(slots_[slot].word().with(BlockState::inactive));
             forest_->insert(slot);
             return;
         }

@@ -171,7 +171,8 @@ class LineageForest {
         }
     }
 
-    /// A block became inactive. O(1), tick O(log leaves); longer by the blocks that share its key.
+    /// A primary becomes inactive. O(1), tick O(log leaves); longer by the blocks that share its
+    /// key.
     void insert(std::uint32_t slot) noexcept;
     /// A block was hit or evicted. The same, and O(1) per ghost that dies with it.
     void remove(std::uint32_t slot) noexcept;
@@ -243,7 +244,19 @@ class LineageForest {
     }
     void audit_order(const std::vector<bool>& is_leaf, InvariantReport& report) const;
     template <class Visit>
-    void for_each_block(Node node, const Visit& visit) const noexcept;
+    void for_each_block(Node node, const Visit& visit) const noexcept {
+        if (!node.is_ghost) {
+            if (is_inactive(node.at)) {
+                visit(node.at);
+            }
+            return;
+        }
+        for (std::uint32_t block = ghosts_[node.at].first_block; block != no_index;) {
+            const std::uint32_t next = slots_[block].sibling;
+            visit(block);
+            block = next;
+        }
+    }
     void leave_hint(std::uint32_t slot, std::uint64_t tick) noexcept;
     void enter_order(std::uint32_t slot, std::uint64_t tick) noexcept;
     void leave_order(std::uint32_t slot) noexcept;

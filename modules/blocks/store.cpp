@@ -97,7 +97,7 @@ SlotArray::SlotArray(std::size_t count)
 
 SlotArray::~SlotArray() {
     static_assert(std::is_trivially_destructible_v<Slot>);
-    core::free_table(slots_);
+    core::free_table(slots_, count_, sizeof(Slot));
 }
 
 namespace {

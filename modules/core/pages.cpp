@@ -1,8 +1,6 @@
 module;
 
-#include <algorithm>
 #include <cstddef>
-#include <cstdlib>
 #include <limits>
 #include <new>
 
@@ -21,6 +19,10 @@ namespace {
 constexpr std::size_t line = 64;
 constexpr std::size_t large_page = std::size_t{2} << 20;
 
+std::align_val_t alignment_of(std::size_t bytes) noexcept {
+    return std::align_val_t(bytes >= large_page ? large_page : line);
+}
+
 /// Advice only: without large pages a table costs more TLB misses, nothing else.
 void ask_for_large_pages([[maybe_unused]] void* table, [[maybe_unused]] std::size_t bytes) {
 #if defined(__linux__)
@@ -31,24 +33,19 @@ void ask_for_large_pages([[maybe_unused]] void* table, [[maybe_unused]] std::siz
 }  // namespace
 
 void* allocate_table(std::size_t count, std::size_t size) {
-    if (count > (std::numeric_limits<std::size_t>::max() - large_page) / size) {
+    if (count > std::numeric_limits<std::size_t>::max() / size) {
         throw std::bad_alloc();
     }
-    const std::size_t bytes = std::max<std::size_t>(count * size, 1);
-    const std::size_t alignment = bytes >= large_page ? large_page : line;
-    const std::size_t rounded = (bytes + alignment - 1) / alignment * alignment;
-    void* table = std::aligned_alloc(alignment, rounded);
-    if (table == nullptr) {
-        throw std::bad_alloc();
-    }
-    if (alignment == large_page) {
+    const std::size_t bytes = count * size;
+    void* table = ::operator new(bytes, alignment_of(bytes));
+    if (bytes >= large_page) {
         ask_for_large_pages(table, bytes / large_page * large_page);
     }
     return table;
 }
 
-void free_table(void* table) noexcept {
-    std::free(table);
+void free_table(void* table, std::size_t count, std::size_t size) noexcept {
+    ::operator delete(table, alignment_of(count * size));
 }
 
 }  // namespace kvbm::detail::core

@@ -16,8 +16,8 @@ namespace kvbm::detail::core {
 /// bad_alloc. For the layers above, not for users.
 export void* allocate_table(std::size_t count, std::size_t size);
 
-/// Gives back what allocate_table() gave. For the layers above, not for users.
-export void free_table(void* table) noexcept;
+/// Gives back what allocate_table() gave for the same numbers. For the layers above, not for users.
+export void free_table(void* table, std::size_t count, std::size_t size) noexcept;
 
 /// Makes a container take its memory from allocate_table(). For the layers above, not for users.
 export template <class T>
@@ -29,7 +29,7 @@ struct TableAllocator {
     constexpr explicit(false) TableAllocator(const TableAllocator<U>&) noexcept {}
 
     T* allocate(std::size_t count) { return static_cast<T*>(allocate_table(count, sizeof(T))); }
-    void deallocate(T* table, std::size_t) noexcept { free_table(table); }
+    void deallocate(T* table, std::size_t count) noexcept { free_table(table, count, sizeof(T)); }
 
     friend constexpr bool operator==(const TableAllocator&, const TableAllocator&) noexcept {
         return true;

@@ -131,11 +131,6 @@ void compat_counters_avx2(const SecretLanes& secrets, std::uint64_t word_mask,
 /// for users.
 export std::array<std::uint64_t, 4> compat_hashes(std::span<const std::uint8_t> key) noexcept;
 
-/// Gives the words of a sketch back.
-struct FreeWords {
-    void operator()(std::atomic<std::uint64_t>* words) const noexcept;
-};
-
 }  // namespace detail::frequency
 
 /// A table of 4-bit counters that estimates how often keys were touched.
@@ -181,7 +176,10 @@ export class TinyLfuSketch {
     std::vector<std::uint64_t> words() const;
 
   private:
-    std::atomic<std::uint64_t>& word_of(std::uint64_t bit) const noexcept;
+    using Word = std::atomic<std::uint64_t>;
+    using Words = std::vector<Word, detail::core::TableAllocator<Word>>;
+
+    Word& word_of(std::uint64_t bit) const noexcept;
     detail::frequency::Counters counters_of(std::span<const std::uint8_t> key) const;
     detail::frequency::Counters counters_of(const SequenceHash& key) const;
     void find_counters(std::span<const SequenceHash> keys,
@@ -202,9 +200,8 @@ export class TinyLfuSketch {
     bool has_word_mask_;  ///< word_count_ is a power of two
     bool uses_avx2_;      ///< for the counters of a SequenceHash
     FixedDecayPolicy default_policy_;
-    DecayPolicy policy_;  ///< empty: the default
-    /// From the beginning of a cache line on.
-    std::unique_ptr<std::atomic<std::uint64_t>[], detail::frequency::FreeWords> words_;
+    DecayPolicy policy_;   ///< empty: the default
+    mutable Words words_;  ///< from the beginning of a cache line on
     detail::frequency::SoleWriter writer_;
     alignas(64) std::atomic<std::uint64_t> size_{0};  ///< written by each touch: its own line
     std::atomic<bool> decaying_{false};

@@ -7,8 +7,6 @@ module;
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <memory>
-#include <new>
 #include <span>
 #include <utility>
 #include <vector>
@@ -80,8 +78,6 @@ std::size_t words_for(std::size_t capacity, SketchLayout layout) {
     return std::max<std::size_t>(1, lines) * words_per_line;
 }
 
-constexpr std::align_val_t line_size{64};
-
 Counters blocked_counters(std::uint64_t hash, std::size_t word_count) {
     const std::uint64_t blocks = word_count / words_per_line;
     const std::uint64_t block = ((hash & 0xFFFF'FFFFU) * blocks) >> 32;
@@ -109,10 +105,6 @@ Counters blocked_counters(std::uint64_t hash, std::size_t word_count) {
 
 namespace detail::frequency {
 
-void FreeWords::operator()(std::atomic<std::uint64_t>* words) const noexcept {
-    ::operator delete[](words, line_size);
-}
-
 std::array<std::uint64_t, 4> compat_hashes(std::span<const std::uint8_t> key) noexcept {
     return hash_four_times(key.data(), key.size());
 }
@@ -126,7 +118,7 @@ TinyLfuSketch::TinyLfuSketch(std::size_t capacity, SketchLayout layout)
       has_word_mask_(std::has_single_bit(word_count_)),
       uses_avx2_(layout == SketchLayout::compat && has_word_mask_ && detail::hash::has_avx2()),
       default_policy_(FixedDecayPolicy::from_capacity(capacity)),
-      words_(new(line_size) std::atomic<std::uint64_t>[word_count_]()) {}
+      words_(word_count_) {}
 
 TinyLfuSketch::TinyLfuSketch(std::size_t capacity, SketchLayout layout, DecayPolicy policy)
     : TinyLfuSketch(capacity, layout) {

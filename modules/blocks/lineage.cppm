@@ -67,7 +67,6 @@ class TickHeap {
     TickHeap(const SlotArray& slots, std::size_t capacity) : slots_(slots.span()) {
         items_.reserve(capacity);
     }
-    bool empty() const noexcept { return items_.empty(); }
     std::size_t size() const noexcept { return items_.size(); }
     std::uint32_t top() const noexcept { return items_.front().slot; }
     bool holds(std::uint32_t slot) const noexcept {

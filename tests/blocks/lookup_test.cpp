@@ -454,6 +454,29 @@ TEST(BlockManager, a_long_scan_touches_in_input_order) {
     EXPECT_EQ(watched.take_touches(), hashes);
 }
 
+// The same where the registry has one manager and the library's sketch, and knows of blocks by this
+// manager's index alone.
+TEST(BlockManager, a_long_scan_in_a_sole_store_touches_each_live_hash_once) {
+    auto registry = tracking_registry();
+    auto manager = make_manager({.block_count = 3000, .registry = registry});
+    const auto hashes = roots(3000);
+    const std::span all(hashes);
+    cache(manager, hashes);
+    drop(manager.allocate_blocks(1500));                             // evicts the first half
+    const auto handle = registry.register_sequence_hash(hashes[7]);  // live, without a block
+    const auto counts_before = registry.count(hashes[7]);
+
+    const auto result = manager.scan_matches(all, Touch::yes);
+
+    EXPECT_EQ(result.size(), 1500u);
+    EXPECT_EQ(registry.count(hashes[7]), counts_before + 1);
+    for (std::size_t i = 0; i < hashes.size(); ++i) {
+        if (i != 7) {
+            ASSERT_EQ(registry.count(hashes[i]), i < 1500 ? 1u : 2u) << i;
+        }
+    }
+}
+
 // Example 56, M5.
 TEST(BlockManager, a_scan_is_ordered_by_first_occurrence_and_misses_leave_no_gap) {
     auto manager = make_manager();

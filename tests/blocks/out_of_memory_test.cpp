@@ -103,6 +103,25 @@ std::size_t failures_of(Policy policy, const Call& call) {
 
 class OutOfMemory : public testing::TestWithParam<Policy> {};
 
+TEST_P(OutOfMemory, builds_no_manager_and_leaves_the_registry_and_its_first_manager_as_they_were) {
+    World world(GetParam());
+    const std::string before = world.picture();
+    std::optional<BlockManager<G2>> second;
+
+    std::size_t failures = 0;
+    while (kvbm_test::runs_out_of_memory(failures, [&] {
+        second.emplace(make_manager<G2>(
+            {.block_count = 10, .policy = GetParam(), .registry = world.registry}));
+    })) {
+        EXPECT_EQ(world.picture(), before) << failures;
+        ++failures;
+    }
+
+    EXPECT_GT(failures, 5u);
+    EXPECT_EQ(second->available_blocks(), 10u);
+    EXPECT_EQ(world.picture(), before);
+}
+
 TEST_P(OutOfMemory, leaves_an_allocation_that_evicts_undone) {
     EXPECT_GE(failures_of(GetParam(),
                           [](World& world) {

@@ -234,6 +234,18 @@ TEST(WeakBlock, copies_and_moves_keep_the_store_until_the_last_is_gone) {
     EXPECT_FALSE(is_present(registry, root_hash(7)));
 }
 
+TEST(WeakBlock, assigned_from_another_is_a_second_one_of_its_block) {
+    auto manager = make_manager();
+    const auto of_seven = weak_of_cached(manager, root_hash(7));
+    auto weak = weak_of_cached(manager, root_hash(8));
+
+    weak = of_seven;
+
+    EXPECT_EQ(weak.sequence_hash(), root_hash(7));
+    EXPECT_EQ(upgraded_id(weak), upgraded_id(of_seven));
+    EXPECT_EQ(of_seven.sequence_hash(), root_hash(7));
+}
+
 TEST(WeakBlock, assigned_over_lets_its_store_go) {
     std::optional first = make_manager();
     auto second = make_manager();

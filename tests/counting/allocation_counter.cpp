@@ -27,9 +27,17 @@ thread_local std::int64_t live = 0;
 constexpr std::uint64_t no_limit = UINT64_MAX;
 thread_local std::uint64_t granted = no_limit;
 
-void use_up_grant() {
+/// False for the allocation that is to fail.
+bool take_grant() noexcept {
     if (granted != no_limit && granted-- == 0) {
         granted = no_limit;
+        return false;
+    }
+    return true;
+}
+
+void use_up_grant() {
+    if (!take_grant()) {
         throw std::bad_alloc();
     }
 }
@@ -61,13 +69,13 @@ void* counted_or_null(void* memory, std::size_t size) noexcept {
 
 extern "C" {
 void* __wrap_malloc(std::size_t size) {
-    return counted_or_null(__real_malloc(size), size);
+    return take_grant() ? counted_or_null(__real_malloc(size), size) : nullptr;
 }
 void* __wrap_calloc(std::size_t count, std::size_t size) {
-    return counted_or_null(__real_calloc(count, size), count * size);
+    return take_grant() ? counted_or_null(__real_calloc(count, size), count * size) : nullptr;
 }
 void* __wrap_aligned_alloc(std::size_t alignment, std::size_t size) {
-    return counted_or_null(__real_aligned_alloc(alignment, size), size);
+    return take_grant() ? counted_or_null(__real_aligned_alloc(alignment, size), size) : nullptr;
 }
 void __wrap_free(void* memory) {
     release(memory);

@@ -21,7 +21,8 @@ std::uint64_t allocated_bytes() noexcept;
 /// Below zero when it gave back what others took.
 std::int64_t live_bytes() noexcept;
 
-/// Lets `count` more allocations of this thread succeed; the one after them fails, once.
+/// Lets `count` more allocations of this thread succeed; the one after them fails, once: operator
+/// new throws, malloc and its like give null.
 void grant_allocations(std::uint64_t count) noexcept;
 /// Lets all allocations succeed again.
 void grant_all_allocations() noexcept;

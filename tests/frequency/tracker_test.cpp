@@ -15,6 +15,7 @@ using kvbm::SequenceHash;
 using kvbm::SketchLayout;
 using kvbm::TinyLfuSettings;
 using kvbm::TinyLfuSettingsError;
+using kvbm::TinyLfuSketch;
 
 SequenceHash key(std::uint64_t low) {
     return must(SequenceHash::from_bits(0, low));
@@ -82,6 +83,16 @@ TEST(FrequencyTrackingCapacity, creates_a_tracker_that_counts) {
     EXPECT_EQ(tracker->count(key(1)), 2u);
 }
 
+TEST(TinyLfuSketch, tells_what_it_was_made_of) {
+    const TinyLfuSketch blocked(100);
+    const TinyLfuSketch compat(7, SketchLayout::compat);
+
+    EXPECT_EQ(blocked.capacity(), 100u);
+    EXPECT_EQ(blocked.layout(), SketchLayout::blocked);
+    EXPECT_EQ(compat.capacity(), 7u);
+    EXPECT_EQ(compat.layout(), SketchLayout::compat);
+}
+
 TEST(TinyLfuSettings, without_capacity_are_an_error) {
     const auto settings = TinyLfuSettings::builder().layout(SketchLayout::compat).build();
 
@@ -96,6 +107,8 @@ TEST(TinyLfuSettings, make_a_sketch_with_what_was_set) {
                                    .decay_policy(kvbm::FixedDecayPolicy(4))
                                    .build());
 
+    EXPECT_EQ(settings.capacity(), 1000u);
+    EXPECT_EQ(settings.layout(), SketchLayout::compat);
     auto sketch = settings.into_sketch();
     for (int i = 0; i < 4; ++i) {
         sketch.increment(key(7));
@@ -104,6 +117,21 @@ TEST(TinyLfuSettings, make_a_sketch_with_what_was_set) {
     EXPECT_EQ(sketch.layout(), SketchLayout::compat);
     EXPECT_EQ(sketch.words().size(), 250u);
     EXPECT_EQ(sketch.estimate(key(7)), 2u);
+}
+
+TEST(TinyLfuSettings, make_a_tracker_with_what_was_set_and_a_sketch_with_defaults) {
+    auto builder = TinyLfuSettings::builder();
+    builder.capacity(1000);
+    const auto sketch = must(builder.build()).into_sketch();
+    const auto tracker =
+        must(builder.decay_policy(kvbm::FixedDecayPolicy(4)).build()).into_tracker();
+    for (int i = 0; i < 4; ++i) {
+        tracker->touch(key(7));
+    }
+
+    EXPECT_EQ(sketch.layout(), SketchLayout::blocked);
+    EXPECT_EQ(sketch.capacity(), 1000u);
+    EXPECT_EQ(tracker->count(key(7)), 2u);
 }
 
 TEST(TinyLfuSettings, make_a_blocked_tracker_with_default_decay_by_default) {

@@ -36,6 +36,42 @@ TEST(BlockRegistry, two_registrations_of_a_hash_share_one_entry) {
     EXPECT_EQ(registry.registered_count(), 0u);
 }
 
+TEST(BlockRegistry, copied_and_assigned_is_one_table_to_all) {
+    BlockRegistry registry;
+    const auto handle = registry.register_sequence_hash(at(3));
+    BlockRegistry other;
+    const auto elsewhere = other.register_sequence_hash(at(4));
+
+    other = registry;
+    auto& self = other;
+    other = self;
+    other = std::move(self);
+
+    EXPECT_EQ(other, registry);
+    EXPECT_TRUE(other.is_registered(at(3)));
+    EXPECT_FALSE(other.is_registered(at(4)));
+    EXPECT_TRUE(handle.is_from_registry(other));
+    EXPECT_FALSE(elsewhere.is_from_registry(other));
+}
+
+TEST(BlockRegistrationHandle, assigned_is_one_more_of_its_entry_and_lets_the_last_one_go) {
+    BlockRegistry registry;
+    auto three = registry.register_sequence_hash(at(3));
+    auto four = registry.register_sequence_hash(at(4));
+
+    four = three;
+    auto& self = four;
+    four = self;
+    four = std::move(self);
+
+    EXPECT_EQ(four, three);
+    EXPECT_FALSE(registry.is_registered(at(4)));
+    three = {};
+    EXPECT_TRUE(registry.is_registered(at(3)));
+    four = {};
+    EXPECT_FALSE(registry.is_registered(at(3)));
+}
+
 TEST(BlockRegistry, tells_hashes_apart_that_differ_in_any_of_their_parts) {
     BlockRegistry registry;
     const std::vector hashes{must(SequenceHash::make(ChainHash{1}, ChainHash{2}, 5)),

@@ -78,6 +78,76 @@ TEST(ParseTrace, azure_offsets_from_utc_are_applied) {
     EXPECT_EQ(trace.requests[3].time_ms, 2'000);
 }
 
+// Also if the line ends in a part of the file that is read later.
+TEST(ParseTrace, rows_behind_a_line_that_is_too_long_are_read) {
+    const std::string row =
+        R"({"timestamp": 0, "input_length": 1, "output_length": 1, "hash_ids": [1]})"
+        "\n";
+    for (const std::size_t length : {1'100u, 65'536u, 70'000u, 131'000u, 200'000u, 1'000'000u}) {
+        const std::string too_long(length, 'x');
+        const auto trace =
+            read(row + too_long + "\n" + row + row, {.skip_bad = true, .max_line = 1'000});
+        EXPECT_EQ(trace.requests.size(), 3u) << length;
+        EXPECT_EQ(read(row + too_long, {.skip_bad = true, .max_line = 1'000}).requests.size(), 1u);
+    }
+}
+
+// Each part of a date and time in turn is missing, too short, too large or of another kind.
+TEST(ParseTrace, azure_times_that_are_none_are_bad_rows) {
+    for (const std::string time : {"202-01-01 00:00:00",
+                                   "2024 01-01 00:00:00",
+                                   "2024-x1-01 00:00:00",
+                                   "2024-01 01 00:00:00",
+                                   "2024-01-x1 00:00:00",
+                                   "2024-13-01 00:00:00",
+                                   "2024-02-30 00:00:00",
+                                   "2024-01-01x00:00:00",
+                                   "2024-01-01 x0:00:00",
+                                   "2024-01-01 -1:00:00",
+                                   "2024-01-01 24:00:00",
+                                   "2024-01-01 00.00:00",
+                                   "2024-01-01 00:x0:00",
+                                   "2024-01-01 00:60:00",
+                                   "2024-01-01 00:00.00",
+                                   "2024-01-01 00:00:x0",
+                                   "2024-01-01 00:00:60",
+                                   "2024-01-01 00:00:00.",
+                                   "2024-01-01 00:00:00.1234567890",
+                                   "2024-01-01 00:00:00 01",
+                                   "2024-01-01 00:00:00+1:00",
+                                   "2024-01-01 00:00:00+24:00",
+                                   "2024-01-01 00:00:00Zx",
+                                   "2024-01-01 00:00:00+01:00x"}) {
+        const auto trace = read(
+            "TIMESTAMP,ContextTokens,GeneratedTokens\n2024-01-01 00:00:00,1,1\n" + time + ",1,1\n",
+            {.skip_bad = true});
+        EXPECT_EQ(trace.requests.size(), 1u) << time;
+    }
+}
+
+// Numbers are spelled as in JSON in both kinds of file.
+TEST(ParseTrace, numbers_have_the_grammar_of_json) {
+    const auto is_good = [](const std::string& number) {
+        const auto csv =
+            read("Model,Response tokens,Timestamp,Request tokens\na,1,0,1\na,1," + number + ",1\n",
+                 {.skip_bad = true});
+        const std::string rest = R"(, "input_length": 1, "output_length": 1, "hash_ids": [1]})";
+        const auto json =
+            read(R"({"timestamp": 0)" + rest + "\n" + R"({"timestamp": )" + number + rest + "\n",
+                 {.skip_bad = true});
+        EXPECT_EQ(csv.requests.size(), json.requests.size()) << number;
+        return csv.requests.size() == 2;
+    };
+    for (const auto* number : {"0", "-0", "7", "0.5", "12.25", "1e3", "1E3", "1e+3", "1E-3", "0e0",
+                               "0.5e1", "-2.5E+1", "1e-400"}) {
+        EXPECT_TRUE(is_good(number)) << number;
+    }
+    for (const auto* number : {"", "-", "+1", ".5", "1.", "01", "-01", "1e", "1e+", "1E-", "1ex",
+                               "1.e3", "0x10", "1 2", "1_0", "1e400", "nan", "inf", "1e5x"}) {
+        EXPECT_FALSE(is_good(number)) << number;
+    }
+}
+
 TEST(ParseTrace, burstgpt_columns_are_found_by_name_and_times_are_seconds) {
     const auto trace = read(
         "Model,Response tokens,Timestamp,Request tokens\n"

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -122,6 +123,23 @@ TEST(ParseTrace, azure_times_that_are_none_are_bad_rows) {
             "TIMESTAMP,ContextTokens,GeneratedTokens\n2024-01-01 00:00:00,1,1\n" + time + ",1,1\n",
             {.skip_bad = true});
         EXPECT_EQ(trace.requests.size(), 1u) << time;
+    }
+}
+
+TEST(ParseTrace, lengths_go_up_to_two_to_the_53_in_both_kinds_of_file) {
+    for (const auto& [length, requests] :
+         {std::pair{"9007199254740992", 1u}, std::pair{"9007199254740993", 0u}}) {
+        const auto csv = read(
+            "TIMESTAMP,ContextTokens,GeneratedTokens\n2024-01-01 00:00:00,1,1\n"
+            "2024-01-01 00:00:00,1," +
+                std::string(length) + "\n",
+            {.skip_bad = true});
+        const std::string row = R"({"timestamp": 0, "input_length": 1, "hash_ids": [1], )";
+        const auto json = read(
+            row + R"("output_length": 1})" + "\n" + row + R"("output_length": )" + length + "}\n",
+            {.skip_bad = true});
+        EXPECT_EQ(csv.requests.size(), 1 + requests) << length;
+        EXPECT_EQ(json.requests.size(), 1 + requests) << length;
     }
 }
 

@@ -10,26 +10,14 @@
 #include <gtest/gtest.h>
 #include <tl/expected.hpp>
 
+#include "told_apart.h"
+
 import kvbm;
 
 namespace {
 
 using namespace kvbm;
-
-// `change(value)` alters one field.
-template <class T, class... Change>
-void expect_told_apart_by(const T& value, const Change&... change) {
-    const T same = value;
-    EXPECT_TRUE(value == same);
-    std::size_t place = 0;
-    const auto differs_by = [&](const auto& alter) {
-        T other = value;
-        alter(other);
-        EXPECT_FALSE(value == other) << "change " << place;
-        ++place;
-    };
-    (differs_by(change), ...);
-}
+using kvbm_test::expect_told_apart_by;
 
 SequenceHash root(std::uint64_t block) {
     return SequenceHash::root(BlockHash{block});

@@ -6,11 +6,14 @@
 #include <gtest/gtest.h>
 #include <tl/expected.hpp>
 
+#include "../flows/told_apart.h"
+
 import kvbm.replay;
 
 namespace {
 
 using namespace kvbm;
+using kvbm_test::expect_told_apart_by;
 
 TEST(ReplayError, says_which_input_broke_which_rule) {
     struct Row {
@@ -37,18 +40,6 @@ TEST(ReplayError, says_which_input_broke_which_rule) {
 TEST(RequestReplayError, says_what_was_lost) {
     const RequestReplayError error{RequestReplayError::BlocksLost{98, 100}};
     EXPECT_EQ(error.message(), "only 98 of 100 blocks are available at the end");
-}
-
-template <class T>
-void expect_told_apart_by(const T& value, const auto&... change) {
-    const T same = value;
-    EXPECT_TRUE(value == same);
-    const auto differs_by = [&](const auto& alter) {
-        T other = value;
-        alter(other);
-        EXPECT_FALSE(value == other);
-    };
-    (differs_by(change), ...);
 }
 
 TEST(ReplayValues, are_told_apart_by_each_field) {

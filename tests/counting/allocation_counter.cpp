@@ -26,11 +26,13 @@ thread_local std::int64_t live = 0;
 
 constexpr std::uint64_t no_limit = UINT64_MAX;
 thread_local std::uint64_t granted = no_limit;
+thread_local bool failed = false;
 
 /// False for the allocation that is to fail.
 bool take_grant() noexcept {
     if (granted != no_limit && granted-- == 0) {
         granted = no_limit;
+        failed = true;
         return false;
     }
     return true;
@@ -98,6 +100,10 @@ std::int64_t live_bytes() noexcept {
 }
 void grant_allocations(std::uint64_t count) noexcept {
     granted = count;
+    failed = false;
+}
+bool allocation_failed() noexcept {
+    return failed;
 }
 void grant_all_allocations() noexcept {
     granted = no_limit;

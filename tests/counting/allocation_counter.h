@@ -26,6 +26,8 @@ std::int64_t live_bytes() noexcept;
 void grant_allocations(std::uint64_t count) noexcept;
 /// Lets all allocations succeed again.
 void grant_all_allocations() noexcept;
+/// Whether an allocation of this thread has failed since the last grant_allocations().
+bool allocation_failed() noexcept;
 
 /// Whether the call runs out of memory when this many of its allocations succeed.
 ///
